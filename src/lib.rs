@@ -1,1 +1,3 @@
-//! Lockstep
+//! Lockstep keeps the Tyk API gateway in step with Git.
+
+pub mod domain;

@@ -1,0 +1,12 @@
+//! What Lockstep decides, and the words it decides in. Pure and synchronous: no I/O, no clock, no
+//! randomness; what a rule needs to know is passed in, what it decides is a value.
+//!
+//! Reading order: [`object`] and [`revision`] are the nouns, [`canonical`] and [`secrets`] make
+//! bodies comparable and safe to keep, [`normalize`] makes what a gateway reads back comparable
+//! with what Git says, [`inventory`] says what a stack owns, [`plan`] turns desired × live ×
+//! inventory into changes, [`guard`] holds back what could hurt, [`run`] is one attempt to
+//! converge, [`audit`] is the history's format.
+
+pub mod canonical;
+pub mod object;
+pub mod revision;
