@@ -7,6 +7,10 @@
 //! inventory into changes, [`guard`] holds back what could hurt, [`run`] is one attempt to
 //! converge, [`audit`] is the history's format.
 
+pub mod audit;
 pub mod canonical;
+pub mod diff;
+pub mod inventory;
 pub mod object;
 pub mod revision;
+pub mod run;

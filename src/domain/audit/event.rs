@@ -1,0 +1,283 @@
+//! One audit event: a canonical header (what one filters by), a payload behind its digest, and
+//! people behind salted commitments.
+//!
+//! `hash = SHA-256(0x00 ‖ header ‖ payload digest ‖ previous hash)`. The two digests have a fixed
+//! length, so the parts cannot be confused; the leading zero byte is RFC 6962's mark of a leaf, so
+//! the hashes are the leaves of the log's Merkle tree as they stand. The first event's previous
+//! hash is 32 zero bytes.
+//!
+//! Names and addresses of people are not in the payload: there stands a commitment,
+//! `SHA-256(0x02 ‖ salt ‖ canonical JSON)`, and the salt and the value are kept beside the log.
+//! Erasing those two leaves every hash as it was.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use crate::domain::{
+    canonical::{Digest, canonical},
+    object::ObjectKey,
+    run::RunId,
+};
+
+/// The version of the header's format that new events are written in.
+pub const FORMAT: i64 = 1;
+
+/// The types of events. A type's name and the meaning of its payload never change; a new meaning
+/// is a new type.
+macro_rules! event_types {
+    ($($variant:ident = $text:literal, $what:literal;)+) => {
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum EventType { $(#[doc = $what] $variant),+ }
+
+        impl EventType {
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text),+ }
+            }
+
+            /// What it says, in a sentence.
+            pub fn meaning(self) -> &'static str {
+                match self { $(Self::$variant => $what),+ }
+            }
+        }
+    };
+}
+
+event_types! {
+    DeliveryAccepted = "delivery.accepted", "A Git host's push was verified and concerns at least one stack.";
+    DeliveryIgnored = "delivery.ignored", "A verified delivery concerns no stack.";
+    DeliveriesRefused = "deliveries.refused", "How many requests a webhook refused, and why, over a time.";
+    MessageSetAside = "message.set-aside", "A queue message could not be read and was set aside.";
+    RunIntended = "run.intended", "A run is about to write: its plan and every change, before the first request.";
+    RunFinished = "run.finished", "A run ended: its status, and what became of every change.";
+    ChangeApplied = "change.applied", "A change is live, as read back from the target.";
+    ChangeFailed = "change.failed", "A change did not take effect.";
+    ChangeRepaired = "change.repaired", "A change took an object down, and the previous body was put back.";
+    ChangeHeld = "change.held", "A change is held back until a person decides.";
+    ChangeResolved = "change.resolved", "A change whose outcome was open after a crash was looked up on the target.";
+    DriftObserved = "drift.observed", "Objects differ from what the last run left, and no run of ours did it.";
+    ServerStarted = "server.started", "A process started.";
+    ServerStopped = "server.stopped", "A process stopped in order.";
+    ConfigLoaded = "config.loaded", "A configuration was loaded that differs from the one before.";
+}
+
+impl fmt::Display for EventType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// Who did it: `kind` is `webhook`, `worker`, `cli` or `server`, `id` names which one. People are
+/// never named here, see [`NewEvent::people`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Actor {
+    pub kind: String,
+    pub id: String,
+}
+
+impl Actor {
+    pub fn new(kind: &str, id: impl Into<String>) -> Self {
+        Self {
+            kind: kind.to_owned(),
+            id: id.into(),
+        }
+    }
+}
+
+impl fmt::Display for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.kind, self.id)
+    }
+}
+
+/// An event that has happened and is not yet in the log.
+#[derive(Debug, Clone)]
+pub struct NewEvent {
+    pub event_type: EventType,
+    /// Microseconds since 1970, UTC.
+    pub at: i64,
+    pub actor: Actor,
+    pub target: Option<String>,
+    pub stack: Option<String>,
+    pub object: Option<ObjectKey>,
+    pub run: Option<RunId>,
+    /// A JSON object without any person's name or address, and without secrets.
+    pub payload: Value,
+    /// People, by their part in the event: `pusher`, `author`, `operator`, …
+    pub people: Vec<(String, Person)>,
+}
+
+impl NewEvent {
+    pub fn new(event_type: EventType, at: i64, actor: Actor, payload: Value) -> Self {
+        Self {
+            event_type,
+            at,
+            actor,
+            target: None,
+            stack: None,
+            object: None,
+            run: None,
+            payload,
+            people: Vec::new(),
+        }
+    }
+}
+
+/// A person as a Git host or an operating system named them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Person {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub email: Option<String>,
+}
+
+impl fmt::Display for Person {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = self
+            .login
+            .as_deref()
+            .or(self.name.as_deref())
+            .or(self.email.as_deref());
+        f.write_str(shown.unwrap_or("unknown"))
+    }
+}
+
+/// An event as it stands in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// The place in the log, from 0: the leaf's index.
+    pub sequence: i64,
+    /// Canonical JSON; see [`Header`].
+    pub header: String,
+    /// Canonical JSON.
+    pub payload: String,
+    pub previous: Digest,
+    pub hash: Digest,
+    /// What the commitments in the payload stand for, as far as it was not erased.
+    pub people: Vec<Opening>,
+}
+
+/// The opening of one commitment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Opening {
+    pub commitment: Digest,
+    pub salt: [u8; 32],
+    /// Canonical JSON of a [`Person`].
+    pub value: String,
+}
+
+impl Opening {
+    pub fn holds(&self) -> bool {
+        commit(&self.salt, &self.value) == self.commitment
+    }
+}
+
+/// The header's members, as its canonical JSON has them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Header {
+    pub v: i64,
+    #[serde(rename = "seq")]
+    pub sequence: i64,
+    #[serde(rename = "type")]
+    pub event_type: String,
+    pub at: i64,
+    pub actor: Actor,
+    pub target: Option<String>,
+    pub stack: Option<String>,
+    pub object: Option<ObjectKey>,
+    pub run: Option<RunId>,
+}
+
+/// Puts a new event at its place in the log. `salts` yields 32 fresh random bytes for each person.
+pub fn seal(
+    new: &NewEvent,
+    sequence: i64,
+    previous: Digest,
+    mut salts: impl FnMut() -> [u8; 32],
+) -> Event {
+    let NewEvent {
+        event_type,
+        at,
+        actor,
+        target,
+        stack,
+        object,
+        run,
+        payload,
+        people,
+    } = new;
+    let header = Header {
+        v: FORMAT,
+        sequence,
+        event_type: event_type.as_str().to_owned(),
+        at: *at,
+        actor: actor.clone(),
+        target: target.clone(),
+        stack: stack.clone(),
+        object: object.clone(),
+        run: run.clone(),
+    };
+    let header = canonical(&json!(header));
+
+    let openings: Vec<Opening> = people
+        .iter()
+        .map(|(_, person)| {
+            let salt = salts();
+            let value = canonical(&json!(person));
+            Opening {
+                commitment: commit(&salt, &value),
+                salt,
+                value,
+            }
+        })
+        .collect();
+    let mut payload = payload.clone();
+    if !openings.is_empty()
+        && let Some(members) = payload.as_object_mut()
+    {
+        let named: Vec<Value> = people
+            .iter()
+            .zip(&openings)
+            .map(|((part, _), opening)| json!({"part": part, "person": opening.commitment}))
+            .collect();
+        members.insert("people".to_owned(), Value::Array(named));
+    }
+    let payload = canonical(&payload);
+    let hash = hash(&header, &payload, previous);
+    Event {
+        sequence,
+        header,
+        payload,
+        previous,
+        hash,
+        people: openings,
+    }
+}
+
+/// The hash of an event, from its parts as they are stored.
+pub fn hash(header: &str, payload: &str, previous: Digest) -> Digest {
+    let mut hasher = Sha256::new();
+    hasher.update([0x00]);
+    hasher.update(header.as_bytes());
+    hasher.update(Digest::of(payload.as_bytes()).0);
+    hasher.update(previous.0);
+    Digest(hasher.finalize().into())
+}
+
+/// What the first event names as the one before it.
+pub const BEFORE_THE_FIRST: Digest = Digest([0; 32]);
+
+fn commit(salt: &[u8; 32], value: &str) -> Digest {
+    let mut hasher = Sha256::new();
+    hasher.update([0x02]);
+    hasher.update(salt);
+    hasher.update(value.as_bytes());
+    Digest(hasher.finalize().into())
+}

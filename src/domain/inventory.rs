@@ -1,0 +1,25 @@
+//! The inventory: which stack owns which object of a target, and what was seen there after it was
+//! last applied. It is the only record of ownership; nothing is written into the objects.
+
+use std::collections::BTreeMap;
+
+use super::{canonical::Digest, object::ObjectKey, run::RunId};
+
+/// One owned object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owned {
+    pub stack: String,
+    /// The masked desired body that was applied last, by hash.
+    pub desired: Digest,
+    /// The masked, normalised body that was read back after that, by hash. `None` while its last
+    /// write is unresolved: then the object is unknown, not drifted.
+    pub observed: Option<Digest>,
+    /// The gateway that printed what was observed; another version may print it differently.
+    pub gateway_version: String,
+    pub run: RunId,
+    /// When it was observed: microseconds since 1970, UTC.
+    pub observed_at: i64,
+}
+
+/// Every owned object of one node of a target, whatever stack owns it.
+pub type Inventory = BTreeMap<ObjectKey, Owned>;
