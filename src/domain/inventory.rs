@@ -14,9 +14,14 @@ pub struct Owned {
     /// The masked, normalised body that was read back after that, by hash. `None` while its last
     /// write is unresolved: then the object is unknown, not drifted.
     pub observed: Option<Digest>,
+    /// The exact text of the listing that was observed, by hash: while it is listed like this,
+    /// nothing needs to be read more closely.
+    pub listed: Option<Digest>,
     /// The gateway that printed what was observed; another version may print it differently.
     pub gateway_version: String,
     pub run: RunId,
+    /// When the stack began to own it: microseconds since 1970, UTC.
+    pub since: i64,
     /// When it was observed: microseconds since 1970, UTC.
     pub observed_at: i64,
 }

@@ -10,7 +10,11 @@
 pub mod audit;
 pub mod canonical;
 pub mod diff;
+pub mod guard;
 pub mod inventory;
+pub mod normalize;
 pub mod object;
+pub mod plan;
 pub mod revision;
 pub mod run;
+pub mod secrets;

@@ -1,0 +1,136 @@
+//! What holds deletions back: a bad merge must not take a gateway down.
+
+use std::fmt;
+
+/// How many deletions a stack may do unasked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Budget {
+    /// Deletions within 24 hours that go through unasked.
+    pub limit: usize,
+    /// Objects that the stack owns now.
+    pub owned: usize,
+    /// Deletions of the stack in the last 24 hours.
+    pub recent: usize,
+}
+
+/// Why deletions wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Overdraft {
+    /// Git wants nothing at all: far more often a mistake than a wish.
+    EmptyDesired {
+        owned: usize,
+    },
+    OverLimit {
+        planned: usize,
+        budget: Budget,
+    },
+    /// At least two, and half or more of everything.
+    OverHalf {
+        planned: usize,
+        budget: Budget,
+    },
+}
+
+/// Judges the deletions of one plan together: they all go, or all wait.
+pub fn judge(planned: usize, desired: usize, budget: Budget) -> Option<Overdraft> {
+    let Budget {
+        limit,
+        owned,
+        recent,
+    } = budget;
+    if planned == 0 {
+        return None;
+    }
+    if desired == 0 {
+        return Some(Overdraft::EmptyDesired { owned });
+    }
+    let total = planned + recent;
+    if total > limit {
+        return Some(Overdraft::OverLimit { planned, budget });
+    }
+    // What was deleted today was owned this morning.
+    if total >= 2 && total * 2 >= owned + recent {
+        return Some(Overdraft::OverHalf { planned, budget });
+    }
+    None
+}
+
+impl Overdraft {
+    /// What a person can do.
+    pub fn cure(&self) -> &'static str {
+        match self {
+            Self::EmptyDesired { .. } | Self::OverHalf { .. } => {
+                "If it is meant, remove the files in smaller steps; if not, put them back"
+            }
+            Self::OverLimit { .. } => {
+                "If it is meant, remove the files in smaller steps, or raise the stack's \
+                 deletion_limit; if not, put them back"
+            }
+        }
+    }
+}
+
+impl fmt::Display for Overdraft {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let recently = |recent: usize| {
+            if recent == 0 {
+                String::new()
+            } else {
+                format!(" after {recent} in the last 24 hours")
+            }
+        };
+        match self {
+            Self::EmptyDesired { owned } => write!(
+                f,
+                "the branch describes no objects at all, and the stack owns {owned}"
+            ),
+            Self::OverLimit { planned, budget } => write!(
+                f,
+                "{planned} deletions{} are more than the stack's limit of {}",
+                recently(budget.recent),
+                budget.limit
+            ),
+            Self::OverHalf { planned, budget } => write!(
+                f,
+                "{planned} deletions{} are half or more of the {} objects that the stack owns",
+                recently(budget.recent),
+                budget.owned
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deletions_go_through_within_the_budget_only() {
+        let cases = [
+            // planned, desired, limit, owned, recent, held
+            (0, 0, 3, 0, 0, false),
+            (1, 9, 3, 10, 0, false),
+            (3, 7, 3, 10, 0, false),
+            (4, 96, 3, 100, 0, true),
+            (1, 96, 3, 97, 3, true),
+            (1, 0, 3, 1, 0, true),
+            (1, 1, 3, 2, 0, false),
+            (2, 2, 3, 4, 0, true),
+            (2, 3, 3, 5, 0, false),
+            (1, 2, 3, 3, 1, true),
+            (50, 950, 100, 1000, 0, false),
+        ];
+        for (planned, desired, limit, owned, recent, held) in cases {
+            let budget = Budget {
+                limit,
+                owned,
+                recent,
+            };
+            assert_eq!(
+                judge(planned, desired, budget).is_some(),
+                held,
+                "{planned} of {owned}, {desired} desired, {recent} recent, limit {limit}"
+            );
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! OAS documents: every read rebuilds the extension, and parts of the OpenAPI document, from the
+//! gateway's own types. The rules are those of Tyk 5.8 to 5.14, checked against recorded pairs of
+//! what was posted and what was read.
+
+use serde_json::Value;
+
+use super::{canonical_duration, drop_zeros, is_zero};
+use crate::domain::{canonical::canonical, diff::push_token};
+
+const EXTENSION: &str = "/x-tyk-api-gateway";
+
+pub(super) fn comparable(body: &Value) -> Value {
+    let mut body = body.clone();
+    if let Some(members) = body.as_object_mut() {
+        // The gateway writes its own addresses into it, which differ from node to node.
+        members.remove("servers");
+    }
+    if let Some(extension) = body.get_mut("x-tyk-api-gateway") {
+        drop_zeros(extension, &mut EXTENSION.to_owned(), &is_verbatim);
+        settle_extension(extension, &mut EXTENSION.to_owned());
+        drop_zeros(extension, &mut EXTENSION.to_owned(), &is_verbatim);
+    }
+    drop_openapi_zeros(&mut body);
+    settle_security(&mut body);
+    body
+}
+
+/// Plugin data is the user's own JSON.
+fn is_verbatim(pointer: &str) -> bool {
+    pointer == "/x-tyk-api-gateway/middleware/global/pluginConfig/data/value"
+}
+
+/// Lists whose order the gateway does not keep, by the name of the member.
+const UNORDERED: &[&str] = &[
+    "add",
+    "clientToPolicyMapping",
+    "domainToCertificateMapping",
+    "domainToPublicKeysMapping",
+    "eventHandlers",
+    "headers",
+    "pinnedPublicKeys",
+    "rules",
+    "scopeToPolicyMapping",
+    "targets",
+    "versions",
+];
+
+fn settle_extension(value: &mut Value, pointer: &mut String) {
+    if is_verbatim(pointer) {
+        return;
+    }
+    match value {
+        Value::Object(members) => {
+            for (name, member) in members.iter_mut() {
+                let length = pointer.len();
+                push_token(pointer, name);
+                settle_extension(member, pointer);
+                pointer.truncate(length);
+                if let Value::Array(items) = member
+                    && name == "add"
+                {
+                    keep_last_of_each_name(items);
+                }
+                if let Value::Array(items) = member
+                    && UNORDERED.contains(&name.as_str())
+                {
+                    items.sort_by_cached_key(canonical);
+                }
+            }
+        }
+        Value::Array(items) => {
+            for (index, item) in items.iter_mut().enumerate() {
+                let length = pointer.len();
+                push_token(pointer, &index.to_string());
+                settle_extension(item, pointer);
+                pointer.truncate(length);
+            }
+        }
+        Value::String(text) => {
+            if text.len() <= 32
+                && let Some(printed) = canonical_duration(text)
+            {
+                *text = printed;
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Headers to add are a map by name to the gateway, so of two with one name the last stays.
+fn keep_last_of_each_name(items: &mut Vec<Value>) {
+    let names: Vec<Option<Value>> = items.iter().map(|item| item.get("name").cloned()).collect();
+    let mut index = 0;
+    items.retain(|_| {
+        let later = &names[index + 1..];
+        let repeated = names[index].is_some() && later.contains(&names[index]);
+        index += 1;
+        !repeated
+    });
+}
+
+/// Members of the OpenAPI part that are left out when they are false.
+const FALSE_IS_ABSENT: &[&str] = &[
+    "allowEmptyValue",
+    "allowReserved",
+    "deprecated",
+    "exclusiveMaximum",
+    "exclusiveMinimum",
+    "nullable",
+    "readOnly",
+    "required",
+    "uniqueItems",
+    "writeOnly",
+];
+
+fn drop_openapi_zeros(value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            for (name, member) in members.iter_mut() {
+                if name != "x-tyk-api-gateway" && name != "example" && name != "default" {
+                    drop_openapi_zeros(member);
+                }
+            }
+            members.retain(|name, member| {
+                let says_nothing = match member {
+                    Value::Null => true,
+                    Value::String(text) => text.is_empty(),
+                    Value::Bool(false) => FALSE_IS_ABSENT.contains(&name.as_str()),
+                    _ => {
+                        matches!(
+                            name.as_str(),
+                            "components"
+                                | "parameters"
+                                | "required"
+                                | "securitySchemes"
+                                | "tags"
+                                | "webhooks"
+                        ) && is_zero(member)
+                    }
+                };
+                !says_nothing || name == "example" || name == "default"
+            });
+        }
+        Value::Array(items) => items.iter_mut().for_each(drop_openapi_zeros),
+        _ => {}
+    }
+}
+
+/// Root security: the empty alternative goes when there are others, and scopes stay only where
+/// the scheme has any. An empty list says nothing.
+fn settle_security(body: &mut Value) {
+    let scoped: Vec<String> = body
+        .pointer("/components/securitySchemes")
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
+        .filter(|(_, scheme)| {
+            matches!(
+                scheme.get("type").and_then(Value::as_str),
+                Some("oauth2" | "openIdConnect")
+            )
+        })
+        .map(|(name, _)| name.clone())
+        .collect();
+    let Some(members) = body.as_object_mut() else {
+        return;
+    };
+    let Some(Value::Array(alternatives)) = members.get_mut("security") else {
+        return;
+    };
+    if alternatives.len() > 1 {
+        alternatives.retain(|alternative| !is_zero(alternative));
+    }
+    for alternative in alternatives.iter_mut() {
+        let Some(schemes) = alternative.as_object_mut() else {
+            continue;
+        };
+        for (name, scopes) in schemes.iter_mut() {
+            if !scoped.contains(name) {
+                *scopes = Value::Array(Vec::new());
+            }
+        }
+    }
+    if alternatives.is_empty() {
+        members.remove("security");
+    }
+}
+
+/// Takes out of a document that was read what the gateway adds by itself, as far as it was not
+/// asked for: a member that Git does not name is the gateway's to fill.
+pub(super) fn drop_additions(wanted: &Value, found: &mut Value) {
+    match (wanted, found) {
+        (Value::Object(wanted), Value::Object(found)) => {
+            found.retain(|name, _| wanted.contains_key(name));
+            for (name, member) in found.iter_mut() {
+                if let Some(wanted) = wanted.get(name) {
+                    drop_additions(wanted, member);
+                }
+            }
+        }
+        (Value::Array(wanted), Value::Array(found)) => {
+            for (wanted, found) in wanted.iter().zip(found) {
+                drop_additions(wanted, found);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// What the gateway is known to change while it loads a document.
+pub(super) fn rewritten(pointer: &str, before: Option<&Value>, after: Option<&Value>) -> bool {
+    let same_number = || {
+        let float = |value: Option<&Value>| value.and_then(Value::as_f64);
+        matches!((float(before), float(after)), (Some(before), Some(after)) if before.to_bits() == after.to_bits())
+    };
+    // Integers above 2^53 lose their last digits.
+    same_number()
+        // Anything above TLS 1.2 is forced down to it.
+        || pointer.ends_with("/tlsTransport/maxVersion")
+        // The block that repeats where components say that the key stands.
+        || (after.is_none()
+            && pointer.starts_with("/x-tyk-api-gateway/server/authentication/securitySchemes/")
+            && ["/header", "/query", "/cookie"].iter().any(|place| pointer.ends_with(place)))
+        || (pointer.starts_with("/x-tyk-api-gateway/server/listenPath/value")
+            && before.and_then(Value::as_str).zip(after.and_then(Value::as_str)).is_some_and(
+                |(before, after)| super::classic::clean_path(before) == after,
+            ))
+        || (pointer.starts_with("/security/") && before.is_none())
+        || pointer.ends_with("/enforceTimeout/value")
+        // A setting of its own name moved to another one.
+        || (after.is_none()
+            && ["/serviceDiscovery/cacheTimeout", "/virtualEndpoint/name", "/prePlugin"]
+                .iter()
+                .any(|place| pointer.ends_with(place)))
+}
