@@ -1,1 +1,3 @@
 //! Lockstep
+pub mod domain;
+pub mod git;

@@ -1,1 +1,4 @@
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod git;
+mod support;

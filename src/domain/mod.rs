@@ -1,0 +1,3 @@
+//! What Lockstep decides with: pure and synchronous, no I/O, no clock, no randomness.
+
+pub mod revision;
