@@ -1,0 +1,344 @@
+//! Carries out one wave of a plan, reads it back, and puts back what it took down. Decides
+//! nothing about what should be: the plan has done that.
+//!
+//! One request at a time; no write without enough of the lease left for it; no write between a
+//! reload's request and its answer; a 200 is believed only when the change is seen.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use serde_json::Value;
+
+use super::{lease::Holding, observe::{Observation, listed_with_jwt}};
+use crate::{
+    app::TargetHandle,
+    domain::{
+        diff::FieldChange,
+        normalize,
+        object::{Kind, ObjectKey, Route},
+        plan::{Change, PreparedDesired, is_collision_rename},
+        run::{Action, Outcome},
+        secrets::{Masker, has_references},
+    },
+    tyk::gateway::{Deleted, Error},
+};
+
+/// What became of one change, and why.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Done {
+    pub outcome: Outcome,
+    pub message: Option<String>,
+}
+
+impl Done {
+    fn new(outcome: Outcome, message: impl Into<String>) -> Self {
+        Self {
+            outcome,
+            message: Some(message.into()),
+        }
+    }
+}
+
+/// What sending a wave's requests came to.
+#[derive(Debug, Default)]
+pub struct Sent {
+    /// By place in the wave; absent for a request that the gateway took.
+    pub done: BTreeMap<usize, Done>,
+    /// The target cannot be talked to any more.
+    pub broken: Option<Error>,
+    /// The lease is gone, or too little of it is left.
+    pub lease_lost: bool,
+    /// Some request may have reached the gateway's disk.
+    pub touched: bool,
+}
+
+/// Sends a wave's requests, in order. A refusal concerns its object alone; trouble with the
+/// gateway itself ends the wave.
+pub async fn send(
+    target: &TargetHandle,
+    holding: &Holding,
+    wave: &[Change],
+    desired: &PreparedDesired,
+    progress: &(dyn Fn(usize, &Change) + Send + Sync),
+) -> Sent {
+    let mut sent = Sent::default();
+    for (place, change) in wave.iter().enumerate() {
+        if !change.action.writes() {
+            continue;
+        }
+        if sent.broken.is_some() || sent.lease_lost {
+            let why = "an earlier request of this run went wrong";
+            sent.done.insert(place, Done::new(Outcome::Skipped, why));
+            continue;
+        }
+        if !holding.covers(target.write_needs()).await {
+            sent.lease_lost = true;
+            let why = "the lease of the target ran out before it could be sent";
+            sent.done.insert(place, Done::new(Outcome::Skipped, why));
+            continue;
+        }
+        progress(place, change);
+        match request(target, change, desired).await {
+            Ok(None) => sent.touched = true,
+            Ok(Some(done)) => {
+                sent.done.insert(place, done);
+            }
+            Err(error) => {
+                let ambiguous = error.is_ambiguous();
+                sent.touched |= ambiguous;
+                let ends_wave = error.is_transient() || error.is_denial();
+                let outcome = if ambiguous {
+                    Outcome::Unknown
+                } else {
+                    Outcome::Failed
+                };
+                sent.done.insert(place, Done::new(outcome, error.to_string()));
+                if ends_wave {
+                    sent.broken = Some(error);
+                }
+            }
+        }
+    }
+    sent
+}
+
+async fn request(
+    target: &TargetHandle,
+    change: &Change,
+    desired: &PreparedDesired,
+) -> Result<Option<Done>, Error> {
+    let key = &change.object;
+    match change.action {
+        Action::Create | Action::Update => {
+            let Some(wanted) = desired.get(key) else {
+                return Ok(Some(Done::new(Outcome::Failed, "Git no longer describes it")));
+            };
+            target
+                .client
+                .write(key.kind, &key.id, &wanted.object.body)
+                .await?;
+            crate::crash::point("after-write");
+            Ok(None)
+        }
+        Action::Delete => match target.client.delete(key.kind, &key.id).await? {
+            Deleted::Done => Ok(None),
+            // Somebody was faster; the read back has the last word.
+            Deleted::Absent => Ok(None),
+            // The file may be gone already while memory still has it: the reload tells.
+            Deleted::Refused(_) => Ok(None),
+        },
+        Action::Adopt | Action::Forget => Ok(None),
+    }
+}
+
+/// How one change looks after the reload.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Verdict {
+    /// Live as asked; the gateway keeps no trace of these fields.
+    Right { dropped: Vec<String>, note: Option<String> },
+    /// Not listed any more, or not yet.
+    Vanished,
+    /// Listed on another listen path than asked.
+    Renamed { found: Route },
+    /// Live with other content than asked, masked.
+    Differs { fields: Vec<FieldChange> },
+    /// Deleted, and still there.
+    StillThere,
+}
+
+impl Verdict {
+    pub fn is_right(&self) -> bool {
+        matches!(self, Self::Right { .. })
+    }
+
+    /// What a person reads.
+    pub fn message(&self, key: &ObjectKey) -> Option<String> {
+        match self {
+            Self::Right { dropped, note } => {
+                let mut said = Vec::new();
+                if !dropped.is_empty() {
+                    said.push(format!(
+                        "the gateway does not keep {}: it does not know these fields, or they have no effect",
+                        dropped.join(", ")
+                    ));
+                }
+                said.extend(note.clone());
+                (!said.is_empty()).then(|| said.join("; "))
+            }
+            Self::Vanished => Some(format!(
+                "the gateway accepted {key} and did not load it: look for a listen path, a plugin \
+                 bundle or a setting that it cannot load; its own log names the reason"
+            )),
+            Self::Renamed { found } => Some(format!(
+                "the gateway gave {key} another listen path, {found}, because it found another API \
+                 on the one that was asked for"
+            )),
+            Self::Differs { fields } => {
+                let shown: Vec<String> = fields.iter().take(5).map(ToString::to_string).collect();
+                Some(format!("read back otherwise than written: {}", shown.join("; ")))
+            }
+            Self::StillThere => Some(format!(
+                "{key} is still on the gateway: its file does not bear its id, so the gateway \
+                 cannot delete it; remove the file by hand"
+            )),
+        }
+    }
+}
+
+/// Compares one change with what is live now. `document` is what the OAS endpoint reads back,
+/// where it was read.
+pub fn judge(
+    change: &Change,
+    desired: &PreparedDesired,
+    observation: &Observation,
+    document: Option<&Value>,
+    masker: &Masker,
+) -> Verdict {
+    let key = &change.object;
+    let seen = observation.live.get(key);
+    if change.action == Action::Delete {
+        return match seen {
+            None => right(),
+            Some(_) => Verdict::StillThere,
+        };
+    }
+    let (Some(seen), Some(wanted)) = (seen, desired.get(key)) else {
+        return Verdict::Vanished;
+    };
+    let asked = &wanted.object.body;
+    if let (Some(route), Some(found)) = (wanted.object.route(), seen.route.as_ref())
+        && is_collision_rename(&route, found, &key.id)
+    {
+        return Verdict::Renamed {
+            found: found.clone(),
+        };
+    }
+    let Some(listed) = observation.listed.get(key) else {
+        return Verdict::Vanished;
+    };
+    let kept = match key.kind {
+        Kind::ClassicApi | Kind::Policy => normalize::kept(key.kind, asked, &listed.body()),
+        Kind::OasApi | Kind::McpProxy => match document {
+            Some(document) => normalize::kept(key.kind, asked, document),
+            None => return judge_projection(asked, &listed.body()),
+        },
+    };
+    if kept.holds() {
+        return Verdict::Right {
+            dropped: kept.dropped,
+            note: None,
+        };
+    }
+    let mask = |value: Option<Value>, pointer: &str| value.map(|value| masker.mask_at(pointer, &value));
+    let fields = kept
+        .differs
+        .into_iter()
+        .map(|field| FieldChange {
+            before: mask(field.before, &field.pointer),
+            after: mask(field.after, &field.pointer),
+            pointer: field.pointer,
+        })
+        .collect();
+    Verdict::Differs { fields }
+}
+
+fn right() -> Verdict {
+    Verdict::Right {
+        dropped: Vec::new(),
+        note: None,
+    }
+}
+
+/// What the classic projection of an OAS API tells, where its document must not be read.
+fn judge_projection(asked: &Value, listed: &Value) -> Verdict {
+    let mut fields = Vec::new();
+    for (wanted_at, found_at) in [
+        ("/x-tyk-api-gateway/info/name", "/name"),
+        ("/x-tyk-api-gateway/server/listenPath/value", "/proxy/listen_path"),
+        ("/x-tyk-api-gateway/upstream/url", "/proxy/target_url"),
+    ] {
+        let wanted = asked.pointer(wanted_at);
+        let found = listed.pointer(found_at);
+        let comparable = wanted.is_some_and(|wanted| !has_references(wanted));
+        if comparable && wanted != found {
+            fields.push(FieldChange {
+                pointer: wanted_at.to_owned(),
+                before: wanted.cloned(),
+                after: found.cloned(),
+            });
+        }
+    }
+    if fields.is_empty() {
+        Verdict::Right {
+            dropped: Vec::new(),
+            note: Some(
+                "compared by its listing alone: reading the document of an API with JWT can stop \
+                 a busy gateway (allow_jwt_document_reads)"
+                    .to_owned(),
+            ),
+        }
+    } else {
+        Verdict::Differs { fields }
+    }
+}
+
+/// Reads back the documents of the OAS APIs that a wave wrote, one at a time.
+pub async fn documents(
+    target: &TargetHandle,
+    wave: &[Change],
+    observation: &Observation,
+) -> Result<BTreeMap<ObjectKey, Value>, Error> {
+    let mut documents = BTreeMap::new();
+    for change in wave {
+        let key = &change.object;
+        let written = matches!(change.action, Action::Create | Action::Update);
+        let Some(listed) = observation.listed.get(key).filter(|_| written) else {
+            continue;
+        };
+        if key.kind != Kind::OasApi {
+            continue;
+        }
+        if !target.allow_jwt_document_reads && listed_with_jwt(&listed.body()) {
+            continue;
+        }
+        if let Some(document) = target.client.document(&key.id).await? {
+            documents.insert(key.clone(), document);
+        }
+    }
+    Ok(documents)
+}
+
+/// The bodies that a wave is about to overwrite or delete, as they are live now, so that they can
+/// be put back. An OAS document is read for it where that is safe.
+pub async fn previous_bodies(
+    target: &TargetHandle,
+    wave: &[Change],
+    observation: &Observation,
+) -> Result<BTreeMap<ObjectKey, Value>, Error> {
+    let mut bodies = BTreeMap::new();
+    for change in wave {
+        let key = &change.object;
+        let Some(listed) = observation
+            .listed
+            .get(key)
+            .filter(|_| change.action == Action::Update)
+        else {
+            continue;
+        };
+        match key.kind {
+            Kind::ClassicApi | Kind::Policy => {
+                bodies.insert(key.clone(), listed.body());
+            }
+            Kind::OasApi => {
+                let safe = target.allow_jwt_document_reads || !listed_with_jwt(&listed.body());
+                if safe && let Some(document) = target.client.document(&key.id).await? {
+                    bodies.insert(key.clone(), document);
+                }
+            }
+            Kind::McpProxy => {}
+        }
+    }
+    Ok(bodies)
+}
+
+/// Shares the desired state with the blocking pool.
+pub type SharedDesired = Arc<PreparedDesired>;

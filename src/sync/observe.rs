@@ -1,0 +1,190 @@
+//! What is live on a target: one listing, made comparable with what was seen there before.
+//!
+//! Nothing here writes an object. A reload is asked for only where an empty answer must not be
+//! believed at once.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use serde_json::Value;
+
+use crate::{
+    domain::{
+        canonical::Digest,
+        inventory::Inventory,
+        normalize,
+        object::{Kind, ObjectKey, classic_children},
+        plan::{self, Live, PreparedDesired, Seen},
+        secrets::Masker,
+    },
+    tyk::gateway::{Client, Error, Listed, Readiness},
+};
+
+/// One look at a target.
+#[derive(Debug)]
+pub struct Observation {
+    pub version: String,
+    pub live: Live,
+    /// The listing itself, for what needs a closer look.
+    pub listed: BTreeMap<ObjectKey, Listed>,
+    /// Objects that the gateway lists without an id; nothing can be done with them.
+    pub nameless: usize,
+}
+
+impl Observation {
+    /// The hash of the exact text in which an object is listed.
+    pub fn listed_digest(&self, key: &ObjectKey) -> Option<Digest> {
+        let listed = self.listed.get(key)?;
+        Some(Digest::of(listed.raw.get().as_bytes()))
+    }
+
+    /// The masked, normalised body of one live object.
+    pub fn masked(&self, key: &ObjectKey, masker: &Masker, references: bool) -> Option<Value> {
+        let listed = self.listed.get(key)?;
+        Some(masker.mask(&normalize::listed(key.kind, &listed.body()), references))
+    }
+}
+
+/// Reads what is live. Refuses to read a gateway that is starting: its lists are empty and mean
+/// nothing.
+pub async fn observe(
+    client: &Client,
+    inventory: &Arc<Inventory>,
+    desired: &Arc<PreparedDesired>,
+    masker: &Masker,
+) -> Result<Observation, Error> {
+    match client.readiness().await? {
+        Readiness::Ready => {}
+        Readiness::NotReady(reason) => return Err(Error::NotReady(reason)),
+        // Gateways before 5.8.3 cannot say; a reload that was waited for is as good.
+        Readiness::Unknown => client.reload().await?,
+    }
+    let version = client.version().await?;
+    let mut listing = client.list().await?;
+    let owns_apis = inventory.keys().any(|key| key.kind.is_api());
+    let shows_apis = listing.objects.iter().any(|listed| listed.key.kind.is_api());
+    if owns_apis && !shows_apis {
+        client.reload().await?;
+        listing = client.list().await?;
+    }
+    let nameless = listing.nameless;
+    let listed: BTreeMap<ObjectKey, Listed> = listing
+        .objects
+        .into_iter()
+        .map(|listed| (listed.key.clone(), listed))
+        .collect();
+    let (inventory, desired, masker) = (inventory.clone(), desired.clone(), masker.clone());
+    let (live, listed) = tokio::task::spawn_blocking(move || {
+        let live = see_all(&listed, &inventory, &desired, &masker);
+        (live, listed)
+    })
+    .await
+    .expect("reading a listing does not panic");
+    Ok(Observation {
+        version,
+        live,
+        listed,
+        nameless,
+    })
+}
+
+fn see_all(
+    listed: &BTreeMap<ObjectKey, Listed>,
+    inventory: &Inventory,
+    desired: &PreparedDesired,
+    masker: &Masker,
+) -> Live {
+    listed
+        .iter()
+        .map(|(key, listed)| {
+            let seen = see(key, listed, inventory, desired, masker);
+            (key.clone(), seen)
+        })
+        .collect()
+}
+
+fn see(
+    key: &ObjectKey,
+    listed: &Listed,
+    inventory: &Inventory,
+    desired: &PreparedDesired,
+    masker: &Masker,
+) -> Seen {
+    let known = inventory.get(key).and_then(|owned| {
+        let unchanged = owned.listed? == Digest::of(listed.raw.get().as_bytes());
+        owned.observed.filter(|_| unchanged)
+    });
+    let is_wanted_or_ours = inventory.contains_key(key) || desired.contains_key(key);
+    // Versions are listed by the rarest of APIs; the text tells without parsing it.
+    let may_have_children = key.kind.is_api() && listed.raw.get().contains(r#""versions":{""#);
+    let body = (known.is_none() && is_wanted_or_ours || may_have_children).then(|| listed.body());
+    let digest = match (known, &body) {
+        (Some(digest), _) => digest,
+        (None, Some(body)) if is_wanted_or_ours => {
+            let references = desired.get(key).is_some_and(|wanted| wanted.references);
+            Digest::of_json(&masker.mask(&normalize::listed(key.kind, body), references))
+        }
+        // Nobody will compare it.
+        (None, _) => Digest::of(listed.raw.get().as_bytes()),
+    };
+    let children = body
+        .iter()
+        .flat_map(classic_children)
+        .map(str::to_owned)
+        .collect();
+    Seen {
+        name: listed.name.clone(),
+        route: listed.route.clone(),
+        digest,
+        children,
+    }
+}
+
+/// Of the objects whose ownership or state is open, those that already are what Git wants. OAS
+/// documents are read one by one for it, and those with a JWT scheme only where the target allows
+/// it, because such a read can stop a gateway that serves JWT traffic.
+pub async fn equal_objects(
+    client: &Client,
+    stack: &str,
+    desired: &PreparedDesired,
+    inventory: &Inventory,
+    observation: &Observation,
+    allow_jwt_reads: bool,
+) -> Result<BTreeSet<ObjectKey>, Error> {
+    let candidates = plan::candidates(
+        stack,
+        desired,
+        &observation.live,
+        inventory,
+        &observation.version,
+    );
+    let mut equal = BTreeSet::new();
+    for key in candidates {
+        let (Some(wanted), Some(listed)) = (desired.get(&key), observation.listed.get(&key)) else {
+            continue;
+        };
+        let asked = &wanted.object.body;
+        let is_equal = match key.kind {
+            Kind::ClassicApi | Kind::Policy => normalize::equal(key.kind, asked, &listed.body()),
+            Kind::OasApi | Kind::McpProxy => {
+                if !allow_jwt_reads && listed_with_jwt(&listed.body()) {
+                    false
+                } else {
+                    let document = client.document(&key.id).await?;
+                    document.is_some_and(|read| normalize::equal(key.kind, asked, &read))
+                }
+            }
+        };
+        if is_equal {
+            equal.insert(key);
+        }
+    }
+    Ok(equal)
+}
+
+/// Whether a listing shows an API that checks JWTs.
+pub fn listed_with_jwt(body: &Value) -> bool {
+    body.get("enable_jwt") == Some(&Value::Bool(true))
+}
