@@ -1,1 +1,4 @@
 //! Lockstep
+
+pub mod domain;
+pub mod webhook;
