@@ -1,4 +1,5 @@
 //! Lockstep
 
+pub mod config;
 pub mod domain;
 pub mod webhook;

@@ -21,7 +21,6 @@ pub enum Host {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
 pub enum Scheme {
     /// HMAC-SHA256 of the raw body in `X-Hub-Signature-256`.
     #[serde(rename = "github-sha256")]
