@@ -1,4 +1,6 @@
 //! Lockstep keeps the Tyk API gateway in step with Git.
 
+pub mod config;
 pub mod domain;
 pub mod git;
+pub mod webhook;

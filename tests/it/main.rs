@@ -1,6 +1,8 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod config;
 mod git;
 mod normalize;
 mod plan;
 mod support;
+mod webhook;

@@ -1,0 +1,169 @@
+//! The file and the environment become a [`Config`] in which nothing can be wrong: every value is parsed into
+//! a type of its own, every name that is referred to exists, every secret is there. All problems are
+//! reported at once, each with its line and key.
+//!
+//! Secrets stand outside the file; the file only says where. This module never writes anything, never opens a
+//! connection, and never puts a secret into a problem's text or into `Debug`.
+
+mod problem;
+mod reader;
+mod repository;
+mod secret_key;
+mod server;
+mod stack;
+mod storage;
+mod target;
+mod values;
+mod webhook;
+
+use std::{collections::BTreeMap, path::Path};
+
+use toml::de::DeTable;
+
+use self::reader::{Absent, Read, Reader, Role};
+pub use self::{
+    problem::{ConfigErrors, Problem},
+    repository::{Repository, RepositoryUrl, RepositoryWebhook},
+    secret_key::{InvalidSecretKey, SecretKey},
+    server::Server,
+    stack::{DriftPolicy, FileFilter, RepositoryPath, Stack},
+    storage::{Embedded, NatsServers, ScaledOut, Storage},
+    target::Target,
+    values::Name,
+    webhook::Webhook,
+};
+
+/// What `parse` calls the file in its problems, and where commands look for it.
+pub const FILE_NAME: &str = "lockstep.toml";
+
+/// Looks up a variable; a test passes its own.
+pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub server: Server,
+    pub storage: Storage,
+    pub webhooks: BTreeMap<Name, Webhook>,
+    pub repositories: BTreeMap<Name, Repository>,
+    pub targets: BTreeMap<Name, Target>,
+    pub stacks: BTreeMap<Name, Stack>,
+    hash: String,
+}
+
+/// What a process that only receives needs of the same file. The references of all other parts are checked
+/// for their form but not followed, so that it holds no secret of a database, repository or target.
+#[derive(Clone, Debug)]
+pub struct ReceiverConfig {
+    pub server: Server,
+    pub nats: NatsServers,
+    pub webhooks: BTreeMap<Name, Webhook>,
+    hash: String,
+}
+
+impl Config {
+    pub fn load(path: &Path, env: Environment<'_>) -> Result<Self, ConfigErrors> {
+        let text = problem::read_file(path)?;
+        Self::parse(&text, folder_of(path), env).map_err(|errors| errors.of_file(path))
+    }
+
+    /// `base_dir` is where relative paths start: the folder of the file.
+    pub fn parse(text: &str, base_dir: &Path, env: Environment<'_>) -> Result<Self, ConfigErrors> {
+        let reader = Reader::new(text, base_dir, env, Role::All);
+        let config = read(&reader, |parts| {
+            Ok(Self {
+                server: parts.server?,
+                storage: parts.storage?,
+                webhooks: parts.webhooks,
+                repositories: parts.repositories,
+                targets: parts.targets,
+                stacks: parts.stacks,
+                hash: parts.hash,
+            })
+        });
+        reader.finish(config)
+    }
+
+    /// Names the content of the file without its comments and layout, in lower-case hex. It depends on no
+    /// secret: the file holds none. It does depend on the names of variables and files that hold them.
+    pub fn hash(&self) -> &str {
+        &self.hash
+    }
+}
+
+impl ReceiverConfig {
+    pub fn load(path: &Path, env: Environment<'_>) -> Result<Self, ConfigErrors> {
+        let text = problem::read_file(path)?;
+        Self::parse(&text, folder_of(path), env).map_err(|errors| errors.of_file(path))
+    }
+
+    pub fn parse(text: &str, base_dir: &Path, env: Environment<'_>) -> Result<Self, ConfigErrors> {
+        let reader = Reader::new(text, base_dir, env, Role::Receiver);
+        let config = read(&reader, |parts| {
+            Ok(Self {
+                server: parts.server?,
+                nats: parts.nats?,
+                webhooks: parts.webhooks,
+                hash: parts.hash,
+            })
+        });
+        reader.finish(config)
+    }
+
+    /// The same as [`Config::hash`] of the same file.
+    pub fn hash(&self) -> &str {
+        &self.hash
+    }
+}
+
+/// Every part that could be read; a part that is missing from a map has left a problem behind, or is not
+/// needed for the reader's role.
+struct Parts {
+    server: Read<Server>,
+    storage: Read<Storage>,
+    nats: Read<NatsServers>,
+    webhooks: BTreeMap<Name, Webhook>,
+    repositories: BTreeMap<Name, Repository>,
+    targets: BTreeMap<Name, Target>,
+    stacks: BTreeMap<Name, Stack>,
+    hash: String,
+}
+
+fn read<T>(reader: &Reader<'_>, assemble: impl FnOnce(Parts) -> Read<T>) -> Read<T> {
+    let (document, syntax_errors) = DeTable::parse_recoverable(reader.text());
+    if !syntax_errors.is_empty() {
+        // What follows from a broken line is noise; the lines themselves are what must be mended first.
+        for error in syntax_errors {
+            reader.syntax_problem(&error);
+        }
+        return Err(Absent);
+    }
+    let root = reader.root(document.get_ref());
+
+    let server = server::read(&root.section("server"));
+    let storage_section = root.section("storage");
+    let (storage, nats) = storage::read(&storage_section, reader.role());
+    let webhooks = root.named_sections("webhook");
+    let repositories = root.named_sections("repository");
+    let targets = root.named_sections("target");
+    let stacks = root.named_sections("stack");
+    root.refuse_unknown_keys();
+
+    let parts = Parts {
+        server,
+        storage,
+        nats,
+        repositories: repositories.read(|section| repository::read(section, &webhooks.names())),
+        stacks: stacks
+            .read(|section| stack::read(section, &repositories.names(), &targets.names())),
+        webhooks: webhooks.read(webhook::read),
+        targets: targets.read(target::read),
+        hash: reader::canonical_hash(document.get_ref()),
+    };
+    target::refuse_shared_nodes(&targets, &parts.targets);
+    stack::refuse_twins(&stacks, &parts.stacks);
+    assemble(parts)
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new(""))
+}

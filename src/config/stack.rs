@@ -1,0 +1,214 @@
+//! `[stack.NAME]`
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+
+use super::{
+    Name,
+    reader::{Field, NamedSections, Read, Section},
+};
+use crate::webhook::RefName;
+
+const DEFAULT_BRANCH: &str = "main";
+const DEFAULT_INCLUDE: [&str; 3] = ["**/*.yaml", "**/*.yml", "**/*.json"];
+const DEFAULT_DELETION_LIMIT: u32 = 3;
+
+#[derive(Clone, Debug)]
+pub struct Stack {
+    pub repository: Name,
+    pub branch: RefName,
+    pub path: RepositoryPath,
+    pub target: Name,
+    pub drift: DriftPolicy,
+    /// Whether owned objects that left Git are deleted.
+    pub prune: bool,
+    /// More deletions than this within 24 hours wait for an approval.
+    pub deletion_limit: u32,
+    pub files: FileFilter,
+}
+
+/// What to do when the live state differs from what the last run left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DriftPolicy {
+    Report,
+    Revert,
+}
+
+/// A folder of a repository, `/` between its parts and none around them; empty for the whole repository.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RepositoryPath(String);
+
+/// Which files of the folder are manifests. Patterns are of paths below the stack's folder; `*` stays within
+/// one folder, `**` does not.
+#[derive(Clone, Debug)]
+pub struct FileFilter {
+    include: Patterns,
+    exclude: Patterns,
+}
+
+/// Patterns that are known to be valid, and their texts for whoever reads the files.
+#[derive(Clone, Debug, Default)]
+struct Patterns {
+    texts: Vec<String>,
+    globs: GlobSet,
+}
+
+impl RepositoryPath {
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        let text = text.strip_suffix('/').unwrap_or(text);
+        let is_plain = |part: &str| {
+            let is_git = part.eq_ignore_ascii_case(".git");
+            !part.is_empty() && part != "." && part != ".." && !is_git
+        };
+        let is_valid = text.is_empty() || text.split('/').all(is_plain);
+        let is_text = !text.contains('\\') && !text.chars().any(char::is_control);
+        if is_valid && is_text {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(
+                "must be a folder of the repository, like \"apis/shop\": no leading /, no . or .. parts, no \\",
+            )
+        }
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for RepositoryPath {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl FileFilter {
+    pub fn new(include: &[&str], exclude: &[&str]) -> Result<Self, globset::Error> {
+        Ok(Self {
+            include: Patterns::new(include)?,
+            exclude: Patterns::new(exclude)?,
+        })
+    }
+
+    /// `path` is relative to the stack's folder.
+    pub fn matches(&self, path: &str) -> bool {
+        self.include.globs.is_match(path) && !self.exclude.globs.is_match(path)
+    }
+
+    pub fn include(&self) -> &[String] {
+        &self.include.texts
+    }
+
+    pub fn exclude(&self) -> &[String] {
+        &self.exclude.texts
+    }
+}
+
+pub(super) fn read(
+    section: &Section<'_>,
+    repositories: &BTreeSet<&Name>,
+    targets: &BTreeSet<&Name>,
+) -> Read<Stack> {
+    let repository = section
+        .required("repository")
+        .and_then(|field| field.name_among("repository", repositories));
+    let branch = section.optional("branch", |field| field.parse(branch_name));
+    let path = section.or_default("path", RepositoryPath::default(), |field| {
+        field.parse(RepositoryPath::parse)
+    });
+    let target = section
+        .required("target")
+        .and_then(|field| field.name_among("target", targets));
+    let drift = section.or_default("drift", DriftPolicy::Report, |field| {
+        field.parse(drift_policy)
+    });
+    let prune = section.or_default("prune", true, Field::boolean);
+    let deletion_limit = section.or_default("deletion_limit", DEFAULT_DELETION_LIMIT, Field::count);
+    let include = section.optional("include", read_globs);
+    let exclude = section.optional("exclude", read_globs);
+    let include = match include? {
+        Some(include) => include,
+        None => built_in(section, Patterns::new(&DEFAULT_INCLUDE))?,
+    };
+    let branch = match branch? {
+        Some(branch) => branch,
+        None => built_in(section, branch_name(DEFAULT_BRANCH))?,
+    };
+    Ok(Stack {
+        repository: repository?,
+        branch,
+        path: path?,
+        target: target?,
+        drift: drift?,
+        prune: prune?,
+        deletion_limit: deletion_limit?,
+        files: FileFilter {
+            include,
+            exclude: exclude?.unwrap_or_default(),
+        },
+    })
+}
+
+/// Two stacks may overlap, each object still has one owner. Two that are the same would fight over all.
+pub(super) fn refuse_twins(sections: &NamedSections<'_>, stacks: &BTreeMap<Name, Stack>) {
+    let mut first_with = BTreeMap::new();
+    for (name, stack) in stacks {
+        let content = (&stack.target, &stack.repository, &stack.branch, &stack.path);
+        let Some(first) = first_with.get(&content) else {
+            first_with.insert(content, name);
+            continue;
+        };
+        if let Some(section) = sections.get(name) {
+            section.problem(&format!(
+                "has the target, repository, branch and path of stack.{first}; give it another path or remove it"
+            ));
+        }
+    }
+}
+
+fn branch_name(text: &str) -> Result<RefName, String> {
+    if text.starts_with("refs/") {
+        return Err("is the short name of a branch, like \"main\", without refs/heads/".to_owned());
+    }
+    RefName::parse(text).map_err(|error| error.to_string())
+}
+
+fn drift_policy(text: &str) -> Result<DriftPolicy, &'static str> {
+    match text {
+        "report" => Ok(DriftPolicy::Report),
+        "revert" => Ok(DriftPolicy::Revert),
+        _ => Err("must be \"report\" or \"revert\""),
+    }
+}
+
+fn read_globs(field: &Field<'_>) -> Read<Patterns> {
+    let patterns: Vec<Read<String>> = field
+        .items()?
+        .iter()
+        .map(|item| item.parse(|pattern| Patterns::new(&[pattern]).map(|_| pattern.to_owned())))
+        .collect();
+    let patterns = patterns.into_iter().collect::<Read<Vec<String>>>()?;
+    let patterns: Vec<&str> = patterns.iter().map(String::as_str).collect();
+    Patterns::new(&patterns).map_err(|error| field.problem(&error))
+}
+
+impl Patterns {
+    fn new(patterns: &[&str]) -> Result<Self, globset::Error> {
+        let mut builder = GlobSetBuilder::new();
+        for pattern in patterns {
+            builder.add(GlobBuilder::new(pattern).literal_separator(true).build()?);
+        }
+        Ok(Self {
+            texts: patterns.iter().map(|&pattern| pattern.to_owned()).collect(),
+            globs: builder.build()?,
+        })
+    }
+}
+
+fn built_in<T, E: fmt::Display>(section: &Section<'_>, value: Result<T, E>) -> Read<T> {
+    value.map_err(|error| section.problem(&error))
+}

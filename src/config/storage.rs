@@ -1,0 +1,158 @@
+//! `[storage]`: one folder, or Postgres and NATS. There is nothing in between, because each mode is tested as
+//! a whole.
+
+use std::path::PathBuf;
+
+use secrecy::{ExposeSecret, SecretString};
+use url::Url;
+
+use super::{
+    SecretKey,
+    reader::{Absent, Field, Read, Role, Section},
+    values::parse_url,
+};
+
+const DEFAULT_DIR: &str = "lockstep-data";
+
+#[derive(Clone, Debug)]
+pub enum Storage {
+    Embedded(Embedded),
+    ScaledOut(ScaledOut),
+}
+
+/// Everything in one folder, one process.
+#[derive(Clone, Debug)]
+pub struct Embedded {
+    pub dir: PathBuf,
+    /// `None`: the store keeps a key of its own in the folder.
+    pub secret_key: Option<SecretKey>,
+}
+
+/// Any number of processes on one database and one queue.
+#[derive(Clone, Debug)]
+pub struct ScaledOut {
+    pub postgres: SecretString,
+    pub nats: NatsServers,
+    pub secret_key: SecretKey,
+}
+
+/// One or more URLs of one NATS cluster; they may hold credentials.
+#[derive(Clone, Debug)]
+pub struct NatsServers(Vec<SecretString>);
+
+impl NatsServers {
+    pub fn urls(&self) -> &[SecretString] {
+        &self.0
+    }
+}
+
+/// The queue is returned beside the storage, because a receiver needs nothing else of it.
+pub(super) fn read(section: &Section<'_>, role: Role) -> (Read<Storage>, Read<NatsServers>) {
+    let dir = section.field("dir");
+    let postgres = section.field("postgres");
+    let nats = section.field("nats");
+    let secret_key = section.field("secret_key");
+    section.refuse_unknown_keys();
+
+    let key = secret_key.map(|field| {
+        let text = field.worker_secret()?;
+        SecretKey::parse(&text).map_err(|error| field.problem(&error))
+    });
+    let (postgres, nats) = match (dir, postgres, nats) {
+        (None, Some(postgres), Some(nats)) => (postgres, nats),
+        (dir, None, None) => {
+            let dir = dir.map_or(Ok(DEFAULT_DIR.to_owned()), |dir| dir.parse(folder_name));
+            let queue = match role {
+                Role::All => Err(Absent),
+                Role::Receiver => Err(section.problem(
+                    &"a process that only receives needs postgres and nats: an embedded installation is one process",
+                )),
+            };
+            let storage = match (dir, key.transpose()) {
+                (Ok(dir), Ok(secret_key)) => Ok(Storage::Embedded(Embedded {
+                    dir: section.base_dir().join(dir),
+                    secret_key,
+                })),
+                _ => Err(Absent),
+            };
+            return (storage, queue);
+        }
+        (Some(dir), _, _) => {
+            let refusal = dir.problem(
+                &"either dir (everything in one folder) or postgres and nats (scaled out); there is no mixture",
+            );
+            return (Err(refusal), Err(refusal));
+        }
+        (None, Some(postgres), None) => {
+            let refusal = postgres.problem(
+                &"needs nats beside it: receivers reach the workers through the queue, not through the database",
+            );
+            return (Err(refusal), Err(refusal));
+        }
+        (None, None, Some(nats)) => {
+            let refusal = nats.problem(
+                &"needs postgres beside it: the queue carries messages, the history is kept in the database",
+            );
+            return (Err(refusal), Err(refusal));
+        }
+    };
+
+    let key = key.unwrap_or_else(|| section.required("secret_key").and(Err(Absent)));
+    let postgres = read_postgres(&postgres);
+    let nats = read_nats(&nats);
+    let storage = match (postgres, &nats, key) {
+        (Ok(postgres), Ok(nats), Ok(secret_key)) => Ok(Storage::ScaledOut(ScaledOut {
+            postgres,
+            nats: nats.clone(),
+            secret_key,
+        })),
+        _ => Err(Absent),
+    };
+    (storage, nats)
+}
+
+fn read_postgres(field: &Field<'_>) -> Read<SecretString> {
+    let url = field.worker_secret()?;
+    let scheme_is_known = Url::parse(url.expose_secret().trim())
+        .is_ok_and(|url| matches!(url.scheme(), "postgres" | "postgresql"));
+    if scheme_is_known {
+        Ok(url.expose_secret().trim().into())
+    } else {
+        Err(field.problem(&"what it refers to is not a postgres:// URL"))
+    }
+}
+
+/// In the file an address may stand as it is, as long as it holds no credentials.
+fn read_nats(field: &Field<'_>) -> Read<NatsServers> {
+    if field.is_text() {
+        return field.parse(|text| {
+            for url in text.split(',') {
+                parse_url(url.trim())?;
+            }
+            nats_servers(text)
+        });
+    }
+    let urls = field.secret()?;
+    nats_servers(urls.expose_secret()).map_err(|error| field.problem(&error))
+}
+
+fn nats_servers(text: &str) -> Result<NatsServers, String> {
+    let server = |url: &str| {
+        let is_nats = Url::parse(url)
+            .is_ok_and(|url| matches!(url.scheme(), "nats" | "tls") && url.has_host());
+        is_nats.then(|| SecretString::from(url))
+    };
+    text.split(',')
+        .map(|url| server(url.trim()))
+        .collect::<Option<_>>()
+        .map(NatsServers)
+        .ok_or_else(|| "must be nats:// or tls:// URLs, parted by commas".to_owned())
+}
+
+fn folder_name(text: &str) -> Result<String, &'static str> {
+    if text.is_empty() {
+        Err("must not be empty")
+    } else {
+        Ok(text.to_owned())
+    }
+}
