@@ -640,7 +640,7 @@ async fn an_object_that_unpacks_to_more_than_the_limit_is_refused_before_it_is_u
     let repo = GitRepo::new();
     let head = repo
         .write("a.yaml", "1")
-        .write("zeros.bin", vec![0; 20_000_000])
+        .write("zeros.bin", vec![0; 5_000_000])
         .commit("one");
     let host = GitHttp::serve(repo.path(), None);
     let limits = Limits {
