@@ -1,5 +1,7 @@
 //! What can go wrong while files are read from Git. No message holds a credential.
 
+use std::time::Duration;
+
 use crate::domain::revision::Revision;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -7,8 +9,8 @@ pub enum Error {
     #[error("{repository} cannot be reached: {detail}")]
     Unreachable { repository: String, detail: String },
 
-    #[error("{repository} did not answer within {seconds} s")]
-    TimedOut { repository: String, seconds: u128 },
+    #[error("{repository} was not read within {after:?}")]
+    TimedOut { repository: String, after: Duration },
 
     #[error("reading {repository} was given up by the caller")]
     Cancelled { repository: String },

@@ -118,7 +118,7 @@ impl Watch {
     fn timed_out(&self) -> Error {
         Error::TimedOut {
             repository: self.repository(),
-            seconds: self.time.timeout.as_millis().div_ceil(1000),
+            after: self.time.timeout,
         }
     }
 

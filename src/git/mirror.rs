@@ -43,7 +43,7 @@ struct Inner {
 }
 
 /// A list of branches is small; a host that sends more than this is not a Git host.
-const MAX_REFS_BYTES: u64 = 32 * 1024 * 1024;
+const MAX_REFS_BYTES: u64 = 16 * 1024 * 1024;
 /// The only ref of a cache. What it points to is offered to the host as already known.
 const LAST_FETCHED: &str = "refs/cache/last";
 
@@ -396,7 +396,14 @@ impl Inner {
             // Nothing to configure, and so nothing is looked up in any configuration.
             .with_transport_options(Box::new(()))
             .prepare_fetch(Discard, options)
-            .map_err(explain)?
+            .map_err(|error| match explain(error) {
+                // Nothing of the cache was read yet: it is not to blame.
+                Fault::Doubtful(detail) => Fault::Final(Error::Protocol {
+                    repository: watch.repository(),
+                    detail,
+                }),
+                fault @ Fault::Final(_) => fault,
+            })?
             .with_shallow(Shallow::DepthAtRemote(NonZeroU32::MIN))
             .receive(Discard, watch.stop())
             .map_err(explain)?;
@@ -419,7 +426,8 @@ impl Inner {
         }
     }
 
-    /// Nothing of the system's, the user's or the environment's configuration is read.
+    /// Nothing of the system's, the user's or the environment's configuration is read. Who
+    /// owns the folder does not matter, because nothing that a repository configures is run.
     fn open_options(&self) -> gix::open::Options {
         gix::open::Options::isolated()
             .with(gix::sec::Trust::Full)

@@ -22,7 +22,7 @@ impl GitRepo {
             commits: AtomicU64::new(0),
         };
         repo.git(&["init", "-q", "-b", "main"]);
-        // Servers of some hosts are this liberal; ours asks for commits by their id.
+        // As the hosts do: a commit may be asked for by its id.
         repo.git(&["config", "uploadpack.allowAnySHA1InWant", "true"]);
         repo.git(&["config", "gc.auto", "0"]);
         repo
@@ -45,7 +45,7 @@ impl GitRepo {
 
     /// Takes effect with the next commit, like everything else here.
     pub fn submodule(&self, path: &str) -> &Self {
-        // A repository of its own with an empty commit would do; only its id is recorded.
+        // Only an id is recorded; no repository stands behind it.
         let entry = format!("160000,{},{path}", "5".repeat(40));
         self.git(&["update-index", "--add", "--cacheinfo", &entry]);
         std::fs::create_dir_all(self.folder.path().join(path)).unwrap();
