@@ -1,0 +1,286 @@
+//! What a running process holds: configuration, store, queue, caches and clients, put together
+//! once.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::Context;
+use secrecy::ExposeSecret;
+
+use crate::{
+    config::{Config, DriftPolicy, Embedded, ScaledOut, SecretKey, Storage},
+    domain::{run::RunId, secrets::Masker},
+    git::{self, BranchName, Location, Mirrors, Remote, RepoPath, Selection},
+    keys::InstallationKey,
+    metrics::Metrics,
+    queue::JetStream,
+    store::{LocalQueue, PgOptions, StackTarget, Store},
+    tyk::gateway,
+    webhook::RepositoryName,
+};
+
+/// A Tyk installation, and how to talk to it.
+#[derive(Debug)]
+pub struct Target {
+    pub name: String,
+    pub client: gateway::Client,
+    pub org: Option<String>,
+    pub write_timeout: Duration,
+    pub allow_jwt_document_reads: bool,
+    pub drift_interval: Duration,
+}
+
+impl Target {
+    /// How much of the lease a write needs.
+    pub fn write_needs(&self) -> Duration {
+        self.write_timeout
+    }
+}
+
+/// A repository, branch and path bound to a target, with its rules.
+#[derive(Debug)]
+pub struct Stack {
+    pub name: String,
+    /// The repository's name in the configuration.
+    pub repository: String,
+    /// Which deliveries concern it: a webhook's name, and the host's name of the repository.
+    pub announced_by: Option<(String, RepositoryName)>,
+    pub remote: Remote,
+    pub branch: BranchName,
+    pub path: RepoPath,
+    pub selection: Selection,
+    pub sweep_interval: Duration,
+    pub target: Arc<Target>,
+    pub drift: DriftPolicy,
+    pub prune: bool,
+    pub deletion_limit: usize,
+}
+
+impl Stack {
+    pub fn id(&self) -> StackTarget {
+        StackTarget {
+            stack: self.name.clone(),
+            target: self.target.name.clone(),
+        }
+    }
+}
+
+/// Where pushes wait: a table of the embedded store, or JetStream.
+#[derive(Debug, Clone)]
+pub enum Queue {
+    Local(LocalQueue),
+    JetStream(JetStream),
+}
+
+/// Everything a worker needs. Cloning shares it.
+#[derive(Debug, Clone)]
+pub struct App {
+    pub store: Store,
+    pub queue: Queue,
+    pub mirrors: Mirrors,
+    pub key: InstallationKey,
+    pub masker: Masker,
+    pub metrics: Metrics,
+    /// Names this process in leases and in the history.
+    pub worker: String,
+    /// How long a head that is older than what was pushed is put down to a lagging replica.
+    pub lag_patience: Duration,
+    pub stacks: Arc<BTreeMap<String, Arc<Stack>>>,
+    pub targets: Arc<BTreeMap<String, Arc<Target>>>,
+    pub config_hash: String,
+    /// Where the embedded store, or this process's caches, lie.
+    pub folder: PathBuf,
+}
+
+impl App {
+    /// Opens what the configuration names. The database must answer; the queue, the Git hosts and
+    /// the targets need not yet.
+    pub async fn open(config: &Config) -> anyhow::Result<Self> {
+        let (store, queue, key, folder) = match &config.storage {
+            Storage::Embedded(embedded) => open_embedded(embedded).await?,
+            Storage::ScaledOut(scaled_out) => open_scaled_out(scaled_out).await?,
+        };
+        let targets = targets(config)?;
+        let stacks = stacks(config, &targets)?;
+        Ok(Self {
+            mirrors: Mirrors::new(folder.join("git"), git::Limits::default()),
+            masker: key.masker(),
+            store,
+            queue,
+            key,
+            metrics: Metrics::default(),
+            worker: worker_name(),
+            lag_patience: Duration::from_secs(30),
+            stacks: Arc::new(stacks),
+            targets: Arc::new(targets),
+            config_hash: config.hash().to_owned(),
+            folder,
+        })
+    }
+
+    /// Microseconds since 1970, UTC.
+    #[expect(clippy::unused_self, reason = "the time is asked for where the app is at hand")]
+    pub fn now(&self) -> i64 {
+        now()
+    }
+
+    pub fn new_run_id(&self) -> RunId {
+        RunId(uuid::Uuid::now_v7().to_string())
+    }
+
+    pub fn stack(&self, name: &str) -> Option<&Arc<Stack>> {
+        self.stacks.get(name)
+    }
+
+    /// The stacks that a push to a branch of a repository concerns.
+    pub fn stacks_of<'a>(
+        &'a self,
+        webhook: &'a str,
+        repository: &'a RepositoryName,
+        branch: &'a str,
+    ) -> impl Iterator<Item = &'a Arc<Stack>> {
+        self.stacks.values().filter(move |stack| {
+            stack.branch.as_str() == branch
+                && stack
+                    .announced_by
+                    .as_ref()
+                    .is_some_and(|(name, full_name)| name == webhook && full_name == repository)
+        })
+    }
+}
+
+/// Microseconds since 1970, UTC.
+pub fn now() -> i64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// Unique to this process: two on one machine, or one after the other, are two workers.
+pub fn worker_name() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host = host.trim();
+    let host = if host.is_empty() { "worker" } else { host };
+    let random = uuid::Uuid::new_v4().simple().to_string();
+    format!("{host}-{}-{}", std::process::id(), &random[..6])
+}
+
+type Opened = (Store, Queue, InstallationKey, PathBuf);
+
+async fn open_embedded(embedded: &Embedded) -> anyhow::Result<Opened> {
+    let dir = &embedded.dir;
+    let store = Store::embedded(dir)
+        .await
+        .with_context(|| format!("cannot open the data folder {}", dir.display()))?;
+    let key = match &embedded.secret_key {
+        Some(key) => installation_key(key)?,
+        None => InstallationKey::new(store.installation_key_embedded(dir).await?),
+    };
+    store.check_key(key.bytes()).await?;
+    let queue = Queue::Local(LocalQueue::start(&store)?);
+    Ok((store, queue, key, dir.clone()))
+}
+
+async fn open_scaled_out(scaled_out: &ScaledOut) -> anyhow::Result<Opened> {
+    let store = Store::postgres(&scaled_out.postgres, PgOptions::default())
+        .await
+        .context("cannot open the database")?;
+    let key = installation_key(&scaled_out.secret_key)?;
+    store.check_key(key.bytes()).await?;
+    let queue = Queue::JetStream(jetstream(scaled_out.nats.urls())?);
+    // Caches can be made anew at any time, so they lie where the machine keeps such things.
+    let folder = cache_folder();
+    std::fs::create_dir_all(&folder)
+        .with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    Ok((store, queue, key, folder))
+}
+
+pub fn jetstream(urls: &[secrecy::SecretString]) -> anyhow::Result<JetStream> {
+    let joined: Vec<&str> = urls.iter().map(ExposeSecret::expose_secret).collect();
+    let options = crate::queue::Options::new(joined.join(",").into());
+    Ok(JetStream::connect(options)?)
+}
+
+fn cache_folder() -> PathBuf {
+    std::env::temp_dir().join(format!("lockstep-{}", std::process::id()))
+}
+
+fn installation_key(key: &SecretKey) -> anyhow::Result<InstallationKey> {
+    let bytes: [u8; 32] = key
+        .expose_bytes()
+        .try_into()
+        .context("the secret key must be 32 bytes")?;
+    Ok(InstallationKey::new(bytes))
+}
+
+fn targets(config: &Config) -> anyhow::Result<BTreeMap<String, Arc<Target>>> {
+    let mut targets = BTreeMap::new();
+    for (name, target) in &config.targets {
+        let mut options = gateway::Options::new(target.node.clone(), target.secret.clone());
+        options.read_timeout = target.read_timeout;
+        options.write_timeout = target.write_timeout;
+        let client = gateway::Client::new(options)
+            .with_context(|| format!("target.{name}: cannot make its client"))?;
+        let target = Target {
+            name: name.as_str().to_owned(),
+            client,
+            org: Some(target.org.clone()),
+            write_timeout: target.write_timeout,
+            allow_jwt_document_reads: target.allow_jwt_document_reads,
+            drift_interval: target.drift_interval,
+        };
+        targets.insert(target.name.clone(), Arc::new(target));
+    }
+    Ok(targets)
+}
+
+fn stacks(
+    config: &Config,
+    targets: &BTreeMap<String, Arc<Target>>,
+) -> anyhow::Result<BTreeMap<String, Arc<Stack>>> {
+    let mut stacks = BTreeMap::new();
+    for (name, stack) in &config.stacks {
+        let place = || format!("stack.{name}");
+        let repository = config
+            .repositories
+            .get(&stack.repository)
+            .with_context(place)?;
+        let target = targets.get(stack.target.as_str()).with_context(place)?;
+        let announced_by = repository.webhook.as_ref().map(|webhook| {
+            (
+                webhook.webhook.as_str().to_owned(),
+                webhook.full_name.clone(),
+            )
+        });
+        let built = Stack {
+            name: name.as_str().to_owned(),
+            repository: stack.repository.as_str().to_owned(),
+            announced_by,
+            remote: Remote {
+                location: Location::parse(repository.url.as_str()).with_context(place)?,
+                token: repository.token.clone(),
+            },
+            branch: stack.branch.as_str().parse().with_context(place)?,
+            path: stack.path.as_str().parse().with_context(place)?,
+            selection: Selection::new(stack.files.include(), stack.files.exclude())
+                .with_context(place)?,
+            sweep_interval: repository.sweep,
+            target: target.clone(),
+            drift: stack.drift,
+            prune: stack.prune,
+            deletion_limit: usize::try_from(stack.deletion_limit).unwrap_or(usize::MAX),
+        };
+        stacks.insert(built.name.clone(), Arc::new(built));
+    }
+    Ok(stacks)
+}
+
+/// The configuration file's folder, for messages.
+pub fn folder_of(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new("."))
+}

@@ -1,0 +1,263 @@
+//! The first half of every run, and all of a plan or a drift check: what Git wants, what is live,
+//! what is owned, and the plan that follows. Writes nothing.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use serde_json::Value;
+
+use super::observe::{self, Observation};
+use crate::{
+    app::{App, Stack},
+    domain::{
+        canonical::Digest,
+        diff::{FieldChange, diff},
+        inventory::Inventory,
+        plan::{Change, Inputs, Plan, PreparedDesired, prepare},
+        revision::Revision,
+        run::Action,
+        secrets::Masker,
+    },
+    git, manifest,
+    store::{self, StackState},
+    tyk,
+};
+
+/// What Git says at one revision.
+#[derive(Debug)]
+pub struct Wanted {
+    pub revision: Revision,
+    pub author: git::Person,
+    pub desired: Arc<PreparedDesired>,
+    pub ignored: Vec<manifest::Ignored>,
+    pub warnings: Vec<manifest::Problem>,
+}
+
+/// What Git wants, what is live, and what follows.
+#[derive(Debug)]
+pub struct Look {
+    pub wanted: Wanted,
+    pub inventory: Arc<Inventory>,
+    pub observation: Observation,
+    pub plan: Plan,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum LookError {
+    #[error("the branch {branch} does not exist in the repository {repository}")]
+    NoBranch { repository: String, branch: String },
+    #[error(transparent)]
+    Git(#[from] git::Error),
+    /// The manifests have problems; nothing may be written.
+    #[error("{} of the manifests at {revision}:\n{}", count(.problems.len()), list(.problems))]
+    Refused {
+        revision: Revision,
+        author: Box<git::Person>,
+        problems: Vec<String>,
+    },
+    #[error("the target {target}: {error}")]
+    Target {
+        target: String,
+        error: tyk::gateway::Error,
+    },
+    #[error(transparent)]
+    Store(#[from] store::Error),
+}
+
+fn count(problems: usize) -> String {
+    match problems {
+        1 => "1 problem".to_owned(),
+        many => format!("{many} problems"),
+    }
+}
+
+fn list(problems: &[String]) -> String {
+    problems.join("\n")
+}
+
+impl LookError {
+    pub fn target(stack: &Stack, error: tyk::gateway::Error) -> Self {
+        Self::Target {
+            target: stack.target.name.clone(),
+            error,
+        }
+    }
+}
+
+/// The commit that the stack's branch points to on the host, now.
+pub async fn head(app: &App, stack: &Stack) -> Result<Revision, LookError> {
+    let head = app.mirrors.head(&stack.remote, &stack.branch).await?;
+    head.ok_or_else(|| LookError::NoBranch {
+        repository: stack.repository.clone(),
+        branch: stack.branch.as_str().to_owned(),
+    })
+}
+
+/// Reads the manifests at a revision.
+pub async fn wanted(app: &App, stack: &Stack, revision: &Revision) -> Result<Wanted, LookError> {
+    let snapshot = app
+        .mirrors
+        .tree(&stack.remote, revision, &stack.path, &stack.selection)
+        .await?;
+    let git::Snapshot {
+        author,
+        files,
+        problems,
+        ..
+    } = snapshot;
+    let options = manifest::Options {
+        org: stack.target.org.clone(),
+        ..manifest::Options::default()
+    };
+    let masker = app.masker.clone();
+    let read = tokio::task::spawn_blocking(move || {
+        let files: Vec<manifest::SourceFile> = files
+            .into_iter()
+            .map(|file| manifest::SourceFile {
+                path: file.path,
+                bytes: file.bytes,
+            })
+            .collect();
+        manifest::read(&files, &options).map(|manifests| {
+            let desired = prepare(manifests.desired, &masker);
+            (desired, manifests.ignored, manifests.warnings)
+        })
+    })
+    .await
+    .expect("reading manifests does not panic");
+
+    let mut refused: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    match read {
+        Ok((desired, ignored, warnings)) if refused.is_empty() => Ok(Wanted {
+            revision: revision.clone(),
+            author,
+            desired: Arc::new(desired),
+            ignored,
+            warnings,
+        }),
+        Ok(_) => Err(LookError::Refused {
+            revision: revision.clone(),
+            author: Box::new(author),
+            problems: refused,
+        }),
+        Err(problems) => {
+            refused.extend(problems.iter().map(ToString::to_string));
+            Err(LookError::Refused {
+                revision: revision.clone(),
+                author: Box::new(author),
+                problems: refused,
+            })
+        }
+    }
+}
+
+/// Reads the target and makes the plan. The caller holds the target's lease.
+pub async fn look(
+    app: &App,
+    stack: &Stack,
+    state: &StackState,
+    wanted: Wanted,
+    now: i64,
+) -> Result<Look, LookError> {
+    const DAY: i64 = 24 * 60 * 60 * 1_000_000;
+    let target = &stack.target;
+    let inventory = Arc::new(app.store.inventory(&target.name, "").await?);
+    let observation = observe::observe(&target.client, &inventory, &wanted.desired, &app.masker)
+        .await
+        .map_err(|error| LookError::target(stack, error))?;
+    let equal = observe::equal_objects(
+        &target.client,
+        &stack.name,
+        &wanted.desired,
+        &inventory,
+        &observation,
+        target.allow_jwt_document_reads,
+    )
+    .await
+    .map_err(|error| LookError::target(stack, error))?;
+    let recent = app.store.deletions_since(&stack.name, now - DAY).await?;
+    let mut plan = Plan::new(Inputs {
+        stack: &stack.name,
+        target: &target.name,
+        desired: &wanted.desired,
+        live: &observation.live,
+        inventory: &inventory,
+        equal: &equal,
+        gateway_version: &observation.version,
+        prune: stack.prune,
+        deletion_limit: stack.deletion_limit,
+        recent_deletions: usize::try_from(recent).unwrap_or(usize::MAX),
+        held_since: state.held_since,
+    });
+    describe(app, &mut plan, &wanted.desired, &inventory, &observation).await?;
+    Ok(Look {
+        wanted,
+        inventory,
+        observation,
+        plan,
+    })
+}
+
+/// Loads the bodies of the changed objects, and only those, to show what changes in them.
+async fn describe(
+    app: &App,
+    plan: &mut Plan,
+    desired: &PreparedDesired,
+    inventory: &Inventory,
+    observation: &Observation,
+) -> Result<(), LookError> {
+    let held = plan.held.iter().map(|held| &held.change);
+    let needed: Vec<Digest> = plan
+        .changes()
+        .chain(held)
+        .filter(|change| change.action == Action::Update)
+        .filter_map(|change| inventory.get(&change.object))
+        .flat_map(|owned| [Some(owned.desired), owned.observed])
+        .flatten()
+        .collect();
+    let bodies: BTreeMap<Digest, Value> = app
+        .store
+        .bodies(&needed)
+        .await?
+        .into_iter()
+        .filter_map(|(digest, text)| Some((digest, serde_json::from_str(&text).ok()?)))
+        .collect();
+    plan.describe(|change| fields(change, desired, inventory, observation, &bodies, &app.masker));
+    Ok(())
+}
+
+fn fields(
+    change: &Change,
+    desired: &PreparedDesired,
+    inventory: &Inventory,
+    observation: &Observation,
+    bodies: &BTreeMap<Digest, Value>,
+    masker: &Masker,
+) -> Vec<FieldChange> {
+    let key = &change.object;
+    let Some(wanted) = desired.get(key).filter(|_| change.action == Action::Update) else {
+        return Vec::new();
+    };
+    let after: Value = serde_json::from_str(&wanted.text).unwrap_or_default();
+    let Some(owned) = inventory.get(key) else {
+        // Not ours: what would change if it were, as far as the listing tells.
+        let live = observation.masked(key, masker, wanted.references);
+        let comparable = !matches!(key.kind, crate::domain::object::Kind::OasApi);
+        return live
+            .filter(|_| comparable)
+            .map(|live| diff(&live, &after))
+            .unwrap_or_default();
+    };
+    let mut fields = Vec::new();
+    if change.drifted
+        && let Some(before) = owned.observed.and_then(|digest| bodies.get(&digest))
+        && let Some(live) = observation.masked(key, masker, wanted.references)
+    {
+        fields.extend(diff(&live, before));
+    }
+    if owned.desired != wanted.digest
+        && let Some(before) = bodies.get(&owned.desired)
+    {
+        fields.extend(diff(before, &after));
+    }
+    fields
+}
