@@ -6,13 +6,15 @@ use serde::Deserialize;
 use super::{
     DeliveryId, Event, GitRef, Headers, InvalidRef, Malformation, Person, PushEvent, Rejection,
     RepositoryId, Verified,
-    event::{NewestCommits, parse_repository_name, parse_revision_or_zeros},
+    event::{COMMITS_KEPT, NewestCommits, parse_repository_name, parse_revision_or_zeros},
     parse_object,
     signature::{Proof, is_visible_id, prefixed_sha256},
 };
 
 /// GitHub lists at most this many commits, and says nowhere how many there were.
-const MOST_COMMITS_LISTED: u64 = 2048;
+const MOST_COMMITS_LISTED: usize = 2048;
+/// A list that GitHub may have cut is never kept whole, so that it is never taken for complete.
+const _: () = assert!(COMMITS_KEPT < MOST_COMMITS_LISTED);
 /// Branches that a merge queue makes and deletes by itself.
 const MERGE_QUEUE_PREFIX: &str = "gh-readonly-queue/";
 
@@ -113,7 +115,7 @@ fn push(json: &[u8]) -> Result<Event, Rejection> {
         return Err(Rejection::Malformed(Malformation::Revision));
     }
     let commits = commits.unwrap_or_default();
-    let commits_complete = commits.all_kept() && commits.listed < MOST_COMMITS_LISTED;
+    let commits_complete = commits.all_kept();
     let (name, email) = pusher.map_or((None, None), |pusher| (pusher.name, pusher.email));
     Ok(Event::Push(PushEvent {
         repository: RepositoryId {

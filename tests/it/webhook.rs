@@ -750,7 +750,21 @@ fn what_is_malformed_after_a_good_signature_is_a_400_with_a_name() {
             .receive()
             .is_err()
     );
-    let as_array = json!(["refs/heads/main", BEFORE, AFTER]).to_string();
+    let fields = [
+        "ref",
+        "before",
+        "after",
+        "forced",
+        "commits",
+        "repository",
+        "pusher",
+        "sender",
+    ];
+    let as_array: Value = fields
+        .iter()
+        .map(|field| github_push()[field].clone())
+        .collect();
+    let as_array = as_array.to_string();
     assert!(
         Request::github("push", as_array).receive().is_err(),
         "a struct is no array"
