@@ -1,0 +1,242 @@
+//! The command line: a file a command. Only this module prints to standard output, and only data.
+
+mod audit;
+mod demo;
+mod drift;
+mod history;
+mod output;
+mod plan;
+mod sandbox;
+mod serve;
+mod show;
+mod status;
+mod sync;
+mod validate;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::Context;
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::{app::App, config::Config};
+
+/// Keeps the Tyk API gateway in step with Git.
+///
+/// A push to a branch reaches the receiver, and seconds later the gateway serves what the branch
+/// says, with a history that can be verified. Try `lockstep demo`: it needs nothing.
+#[derive(Debug, Parser)]
+#[command(name = "lockstep", version, max_term_width = 100)]
+struct Cli {
+    /// The configuration file
+    #[arg(
+        long,
+        global = true,
+        env = "LOCKSTEP_CONFIG",
+        default_value = "lockstep.toml",
+        value_name = "FILE"
+    )]
+    config: PathBuf,
+    /// How to print what was asked for; messages always go to standard error as text
+    #[arg(long, global = true, value_enum, default_value_t = Format::Text)]
+    output: Format,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show the whole path from a push to a live gateway, with nothing installed
+    Demo(demo::Demo),
+    /// Receive webhooks and keep every stack in step, until told to stop
+    Serve(serve::Serve),
+    /// Check manifests on this machine, without a gateway or a configuration
+    Validate(validate::Validate),
+    /// Show what a run of a stack would change now (exit code 2: something would)
+    Plan(plan::Plan),
+    /// Run a stack now (exit code 2: something is held back)
+    Sync(sync::Sync),
+    /// Show what was changed by hand since the last run (exit code 2: something was)
+    Drift(drift::Drift),
+    /// Show how every stack stands
+    Status(status::Status),
+    /// List what happened, newest first
+    History(history::History),
+    /// Show one run: why, by whom, what it changed and what came of it
+    Show(show::Show),
+    /// Verify the history
+    #[command(subcommand)]
+    Audit(audit::Audit),
+    /// Stand-ins for trying things out
+    #[command(subcommand)]
+    Sandbox(sandbox::Sandbox),
+}
+
+/// What a command's exit code says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Exit {
+    /// Done, or nothing to do.
+    Done,
+    /// It went wrong.
+    Failed,
+    /// Changes are pending.
+    Pending,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        match exit {
+            Exit::Done => Self::SUCCESS,
+            Exit::Failed => Self::from(1),
+            Exit::Pending => Self::from(2),
+        }
+    }
+}
+
+/// Parses the arguments and runs the command.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            // Help that was asked for is no error; a wrong argument is one, and not a 2.
+            return if error.use_stderr() {
+                Exit::Failed.into()
+            } else {
+                Exit::Done.into()
+            };
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: cannot start: {error}");
+            return Exit::Failed.into();
+        }
+    };
+    let result = runtime.block_on(run(cli));
+    // What still runs on the blocking pool (a Git host that hangs) must not hold the exit up.
+    runtime.shutdown_background();
+    match result {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            Exit::Failed.into()
+        }
+    }
+}
+
+async fn run(cli: Cli) -> anyhow::Result<Exit> {
+    let Cli {
+        config,
+        output,
+        command,
+    } = cli;
+    let context = Invocation { config, output };
+    match command {
+        Command::Demo(demo) => demo.run(&context).await,
+        Command::Serve(serve) => serve.run(&context).await,
+        Command::Validate(validate) => validate.run(&context),
+        Command::Plan(plan) => plan.run(&context).await,
+        Command::Sync(sync) => sync.run(&context).await,
+        Command::Drift(drift) => drift.run(&context).await,
+        Command::Status(status) => status.run(&context).await,
+        Command::History(history) => history.run(&context).await,
+        Command::Show(show) => show.run(&context).await,
+        Command::Audit(audit) => audit.run(&context).await,
+        Command::Sandbox(sandbox) => sandbox.run().await,
+    }
+}
+
+/// What every command is given.
+#[derive(Debug)]
+struct Invocation {
+    config: PathBuf,
+    output: Format,
+}
+
+impl Invocation {
+    fn is_json(&self) -> bool {
+        self.output == Format::Json
+    }
+
+    fn load(&self) -> anyhow::Result<Config> {
+        if !self.config.exists() {
+            anyhow::bail!(
+                "there is no {}\nhint: name another with --config, start from \
+                 deploy/lockstep.example.toml, or run `lockstep demo`, which needs none",
+                self.config.display()
+            );
+        }
+        Ok(Config::load(&self.config, &environment)?)
+    }
+
+    async fn open(&self) -> anyhow::Result<App> {
+        init_logs("warn");
+        App::open(&self.load()?).await
+    }
+}
+
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// Logs go to standard error, as text on a terminal and as JSON elsewhere if asked for with
+/// `LOCKSTEP_LOG_FORMAT=json`; `LOCKSTEP_LOG` chooses what is logged.
+fn init_logs(default: &str) {
+    use tracing_subscriber::{EnvFilter, fmt};
+    let filter = EnvFilter::try_from_env("LOCKSTEP_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    let is_json = environment("LOCKSTEP_LOG_FORMAT").as_deref() == Some("json");
+    let logs = fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let _ = if is_json {
+        logs.json().try_init()
+    } else {
+        logs.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+            .with_target(false)
+            .try_init()
+    };
+}
+
+/// The stack of that name, or an error that names the nearest.
+fn find_stack<'a>(app: &'a App, name: &str) -> anyhow::Result<&'a std::sync::Arc<crate::app::Stack>> {
+    app.stack(name).with_context(|| {
+        let nearest = app
+            .stacks
+            .keys()
+            .max_by(|left, right| {
+                strsim::jaro_winkler(left, name).total_cmp(&strsim::jaro_winkler(right, name))
+            })
+            .map(|nearest| format!("; did you mean {nearest}?"))
+            .unwrap_or_default();
+        format!("there is no stack {name} in the configuration{nearest}")
+    })
+}
+
+/// Takes a target's lease for a command, and says who holds it while that takes.
+async fn take_target(app: &App, target: &str) -> anyhow::Result<crate::sync::lease::Holding> {
+    const LOOK: std::time::Duration = std::time::Duration::from_millis(500);
+    let mut told = false;
+    loop {
+        let holding = crate::sync::lease::Holding::take(&app.store, target, &app.worker).await?;
+        if let Some(holding) = holding {
+            return Ok(holding);
+        }
+        if !told && let Some(holder) = app.store.holder(target).await? {
+            eprintln!(
+                "waiting for {target}: {} is busy with it (for another {} s at most, unless it goes on)",
+                holder.owner,
+                holder.remaining.as_secs() + 1
+            );
+            told = true;
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}

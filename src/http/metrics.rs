@@ -1,0 +1,174 @@
+//! `GET /metrics`, in Prometheus's text form. Counters are kept by the process; what the database
+//! knows is read when somebody asks, within a bound in time.
+
+use std::time::Duration;
+
+use axum::{
+    Router,
+    extract::State as Shared,
+    http::header,
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{family::Family, gauge::Gauge},
+    registry::Registry,
+};
+use std::sync::atomic::AtomicU64;
+
+use super::State;
+use crate::{
+    app::{App, Queue},
+    domain::run::RunStatus,
+    metrics::seconds,
+    store,
+};
+
+pub fn router() -> Router<State> {
+    Router::new().route("/metrics", get(metrics))
+}
+
+type FloatGauge = Gauge<f64, AtomicU64>;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StackLabel {
+    stack: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TargetLabel {
+    target: String,
+}
+
+async fn metrics(Shared(state): Shared<State>) -> Response {
+    const PATIENCE: Duration = Duration::from_secs(3);
+    let mut registry = Registry::default();
+    state.metrics.register(&mut registry);
+    let store_up: Gauge = Gauge::default();
+    let queue_up: Gauge = Gauge::default();
+    if let Some(app) = &state.app {
+        let read = tokio::time::timeout(PATIENCE, of_store(app, &mut registry)).await;
+        let is_up = matches!(read, Ok(Ok(())));
+        store_up.set(i64::from(is_up));
+        registry.register("lockstep_store_up", "Whether the store answers", store_up);
+    }
+    let depth = tokio::time::timeout(PATIENCE, of_queue(&state.queue, &mut registry)).await;
+    queue_up.set(i64::from(matches!(depth, Ok(Ok(())))));
+    registry.register("lockstep_queue_up", "Whether the queue answers", queue_up);
+
+    let mut text = String::new();
+    if encode(&mut text, &registry).is_err() {
+        text.clear();
+    }
+    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, content_type)], text).into_response()
+}
+
+async fn of_queue(queue: &Queue, registry: &mut Registry) -> anyhow::Result<()> {
+    let messages: Gauge = Gauge::default();
+    let oldest: FloatGauge = Gauge::default();
+    let set_aside: Gauge = Gauge::default();
+    match queue {
+        Queue::Local(local) => {
+            let depth = local.depth(crate::app::now()).await?;
+            messages.set(depth.messages);
+            oldest.set(depth.oldest_micros.map_or(0.0, seconds));
+            set_aside.set(depth.set_aside);
+        }
+        Queue::JetStream(jetstream) => {
+            let depth = jetstream.depth().await?;
+            messages.set(i64::try_from(depth.messages).unwrap_or(i64::MAX));
+            oldest.set(depth.oldest.map_or(0.0, |age| age.as_secs_f64()));
+            set_aside.set(i64::try_from(depth.set_aside).unwrap_or(i64::MAX));
+        }
+    }
+    registry.register("lockstep_queue_messages", "Messages that wait in the queue", messages);
+    registry.register(
+        "lockstep_queue_oldest_seconds",
+        "Age of the oldest waiting message",
+        oldest,
+    );
+    registry.register(
+        "lockstep_queue_set_aside",
+        "Messages that could not be read and were set aside",
+        set_aside,
+    );
+    Ok(())
+}
+
+async fn of_store(app: &App, registry: &mut Registry) -> store::Result<()> {
+    let now = app.now();
+    let drifted: Family<StackLabel, Gauge> = Family::default();
+    let parked: Family<StackLabel, Gauge> = Family::default();
+    let failing: Family<StackLabel, Gauge> = Family::default();
+    let waiting: Family<StackLabel, Gauge> = Family::default();
+    let last_success: Family<StackLabel, FloatGauge> = Family::default();
+    let lease_age: Family<TargetLabel, FloatGauge> = Family::default();
+    let unsettled: FloatGauge = Gauge::default();
+    for state in app.store.stack_states().await? {
+        if !app.stacks.contains_key(&state.stack) {
+            continue;
+        }
+        let label = StackLabel {
+            stack: state.stack.clone(),
+        };
+        drifted.get_or_create(&label).set(state.drifted);
+        let is = |status: RunStatus| i64::from(state.last_status == Some(status));
+        parked.get_or_create(&label).set(is(RunStatus::Parked));
+        let fails = is(RunStatus::Failed) + is(RunStatus::Refused);
+        failing.get_or_create(&label).set(fails);
+        waiting
+            .get_or_create(&label)
+            .set(i64::from(state.wanted > state.done));
+        if let Some(at) = state.last_success_at {
+            last_success.get_or_create(&label).set(seconds(at));
+        }
+    }
+    for lease in app.store.leases().await? {
+        lease_age
+            .get_or_create(&TargetLabel {
+                target: lease.target,
+            })
+            .set(lease.age.as_secs_f64());
+    }
+    if let Some(at) = app.store.oldest_unsettled().await? {
+        unsettled.set(seconds(now - at));
+    }
+    registry.register(
+        "lockstep_drifted_objects",
+        "Objects that differ from what the last run left",
+        drifted,
+    );
+    registry.register(
+        "lockstep_parked",
+        "1 while something of the stack waits for a person",
+        parked,
+    );
+    registry.register(
+        "lockstep_failing",
+        "1 while the stack's last run failed or was refused",
+        failing,
+    );
+    registry.register(
+        "lockstep_waiting",
+        "1 while the stack wants a run that has not ended",
+        waiting,
+    );
+    registry.register(
+        "lockstep_last_success_timestamp_seconds",
+        "When the stack was last in step, seconds since 1970",
+        last_success,
+    );
+    registry.register(
+        "lockstep_lease_age_seconds",
+        "For how long a target's lease has been held without a break",
+        lease_age,
+    );
+    registry.register(
+        "lockstep_oldest_unsettled_push_seconds",
+        "Age of the oldest push that no run has settled",
+        unsettled,
+    );
+    Ok(())
+}

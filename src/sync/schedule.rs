@@ -1,0 +1,267 @@
+//! Timers: the sweep finds heads that nobody announced, the drift check finds changes made by
+//! hand, and both only raise what a stack wants. Each is a public step and a loop around it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use serde_json::json;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::{
+    lease::Holding,
+    look::{self, Look},
+};
+use crate::{
+    app::{App, Stack},
+    config::DriftPolicy,
+    domain::{
+        audit::event::{Actor, EventType, NewEvent},
+        canonical::Digest,
+        plan::Change,
+        run::Trigger,
+    },
+    store::{self, StackState},
+};
+
+/// Asks the hosts for the heads of all stacks' branches, one question a branch, and raises the
+/// stacks whose last run was at another revision. Says which were raised.
+pub async fn sweep(app: &App, stacks: &[Arc<Stack>]) -> store::Result<Vec<String>> {
+    let states: BTreeMap<String, StackState> = app
+        .store
+        .stack_states()
+        .await?
+        .into_iter()
+        .map(|state| (state.stack.clone(), state))
+        .collect();
+    let mut raised = Vec::new();
+    let mut heads = BTreeMap::new();
+    for stack in stacks {
+        let branch = (stack.repository.clone(), stack.branch.as_str().to_owned());
+        if !heads.contains_key(&branch) {
+            let head = match look::head(app, stack).await {
+                Ok(head) => Some(head),
+                Err(error) => {
+                    warn!(stack = %stack.name, %error, "the sweep could not ask for the head");
+                    None
+                }
+            };
+            heads.insert(branch.clone(), head);
+        }
+        let Some(Some(head)) = heads.get(&branch) else {
+            continue;
+        };
+        let trigger = match states.get(&stack.name) {
+            None => Trigger::StartUp,
+            // A run is on its way already.
+            Some(state) if state.wanted > state.done => continue,
+            // Whatever came of the last run, it was at this head; trying again changes nothing.
+            Some(state) if state.last_revision.as_ref() == Some(head) => continue,
+            Some(_) => Trigger::Sweep,
+        };
+        let id = stack.id();
+        app.store
+            .want(&id.stack, &id.target, trigger, app.now())
+            .await?;
+        raised.push(stack.name.clone());
+    }
+    Ok(raised)
+}
+
+/// What a drift check found for one stack.
+#[derive(Debug)]
+pub struct Drift {
+    pub stack: String,
+    pub look: Look,
+}
+
+impl Drift {
+    /// The owned objects that differ from what the last run left.
+    pub fn changes(&self) -> Vec<&Change> {
+        let held = self.look.plan.held.iter().map(|held| &held.change);
+        self.look
+            .plan
+            .changes()
+            .chain(held)
+            .filter(|change| change.drifted)
+            .collect()
+    }
+}
+
+/// Compares what is live with what the last run left, at the revision that was settled last.
+/// `None` when the stack has never been settled. The caller holds the target's lease.
+pub async fn check_drift(
+    app: &App,
+    stack: &Stack,
+    state: &StackState,
+) -> Result<Option<Drift>, look::LookError> {
+    let Some(settled) = &state.settled else {
+        return Ok(None);
+    };
+    let wanted = look::wanted(app, stack, settled).await?;
+    let look = look::look(app, stack, state, wanted, app.now()).await?;
+    Ok(Some(Drift {
+        stack: stack.name.clone(),
+        look,
+    }))
+}
+
+/// Checks all stacks of a target that are at rest, records what is new, and asks for a run where
+/// the stack's rule is to revert. A busy target is left for the next time.
+pub async fn drift(app: &App, target: &str) -> anyhow::Result<Vec<Drift>> {
+    let Some(holding) = Holding::take(&app.store, target, &app.worker).await? else {
+        return Ok(Vec::new());
+    };
+    let found = drift_held(app, target).await;
+    let _ = holding.release().await;
+    found
+}
+
+async fn drift_held(app: &App, target: &str) -> anyhow::Result<Vec<Drift>> {
+    let mut found = Vec::new();
+    // An open run must be resolved first: what it may have written is unknown, not drift.
+    if !app.store.open_runs(target).await?.is_empty() {
+        return Ok(found);
+    }
+    for state in app.store.stack_states().await? {
+        let at_rest = state.target == target && state.wanted == state.done;
+        let Some(stack) = app.stack(&state.stack).filter(|_| at_rest) else {
+            continue;
+        };
+        match check_drift(app, stack, &state).await {
+            Ok(Some(drift)) => {
+                note(app, stack, &state, &drift).await?;
+                found.push(drift);
+            }
+            Ok(None) => {}
+            Err(error) => warn!(stack = %stack.name, %error, "the drift check could not look"),
+        }
+    }
+    Ok(found)
+}
+
+/// Puts drift on record once, however often it is seen, and wants a run if it is to be reverted.
+async fn note(app: &App, stack: &Stack, state: &StackState, drift: &Drift) -> anyhow::Result<()> {
+    let changes = drift.changes();
+    let objects: BTreeSet<String> = changes
+        .iter()
+        .map(|change| change.object.to_string())
+        .collect();
+    let fingerprint = drift_fingerprint(drift);
+    if !changes.is_empty() && state.drift_seen != Some(fingerprint) {
+        info!(stack = %stack.name, objects = changes.len(), "the live state has drifted");
+        let details: Vec<_> = changes
+            .iter()
+            .map(|change| {
+                json!({
+                    "object": change.object,
+                    "what": change.reason,
+                    "fields": change.fields,
+                })
+            })
+            .collect();
+        let payload = json!({
+            "objects": objects,
+            "changes": details,
+            "revision": state.settled,
+            "in_step_until": state.drift_checked_at.max(state.settled_at),
+            "by": "not by a run of this installation",
+        });
+        let actor = Actor::new("worker", app.worker.clone());
+        let event = NewEvent {
+            target: Some(stack.target.name.clone()),
+            stack: Some(stack.name.clone()),
+            ..NewEvent::new(EventType::DriftObserved, app.now(), actor, payload)
+        };
+        app.store.record_event(&[event]).await?;
+    }
+    let count = i64::try_from(changes.len()).unwrap_or(i64::MAX);
+    let seen = (!changes.is_empty()).then_some(fingerprint);
+    app.store
+        .set_drift(&stack.name, count, seen, app.now())
+        .await?;
+    if !changes.is_empty() && stack.drift == DriftPolicy::Revert {
+        app.store
+            .want(&stack.name, &stack.target.name, Trigger::Drift, app.now())
+            .await?;
+    }
+    Ok(())
+}
+
+/// Names one state of drift: which objects, and how they are.
+fn drift_fingerprint(drift: &Drift) -> Digest {
+    let live = &drift.look.observation.live;
+    let lines: Vec<_> = drift
+        .changes()
+        .iter()
+        .map(|change| {
+            let now = live.get(&change.object).map(|seen| seen.digest);
+            json!([change.object, now])
+        })
+        .collect();
+    Digest::of_json(&json!(lines))
+}
+
+/// Runs the timers until told to stop.
+pub async fn run_until_shutdown(app: App, nudge: Arc<Notify>, shutdown: CancellationToken) {
+    let mut tasks = tokio::task::JoinSet::new();
+    let mut by_repository: BTreeMap<String, Vec<Arc<Stack>>> = BTreeMap::new();
+    for stack in app.stacks.values() {
+        by_repository
+            .entry(stack.repository.clone())
+            .or_default()
+            .push(stack.clone());
+    }
+    // A repository whose host hangs delays only its own stacks.
+    for stacks in by_repository.into_values() {
+        let (app, nudge) = (app.clone(), nudge.clone());
+        tasks.spawn(async move {
+            let Some(interval) = stacks.iter().map(|stack| stack.sweep_interval).min() else {
+                return;
+            };
+            let mut wait = Duration::ZERO;
+            loop {
+                tokio::time::sleep(wait).await;
+                match sweep(&app, &stacks).await {
+                    Ok(raised) if !raised.is_empty() => {
+                        info!(?raised, "the sweep found heads that nobody had announced");
+                        nudge.notify_one();
+                    }
+                    Ok(_) => {}
+                    Err(error) => warn!(%error, "the sweep could not read the store"),
+                }
+                wait = with_jitter(interval);
+            }
+        });
+    }
+    for target in app.targets.values().cloned() {
+        let (app, nudge) = (app.clone(), nudge.clone());
+        tasks.spawn(async move {
+            loop {
+                tokio::time::sleep(with_jitter(target.drift_interval)).await;
+                match drift(&app, &target.name).await {
+                    Ok(found) if found.iter().any(|drift| !drift.changes().is_empty()) => {
+                        nudge.notify_one();
+                    }
+                    Ok(_) => {}
+                    Err(error) => {
+                        warn!(target_name = %target.name, %error, "the drift check ended early");
+                    }
+                }
+            }
+        });
+    }
+    shutdown.cancelled().await;
+    tasks.shutdown().await;
+}
+
+/// Up to a tenth earlier or later, so that many workers do not ask in step.
+fn with_jitter(interval: Duration) -> Duration {
+    let random = uuid::Uuid::new_v4().as_u128() % 2_000;
+    let thousandths = 9_000 + u32::try_from(random).unwrap_or(1_000);
+    interval * thousandths / 10_000
+}

@@ -1,0 +1,3 @@
+//! Clients of Tyk installations, concrete, their wire types private.
+
+pub mod gateway;
