@@ -299,6 +299,11 @@ impl Gateway {
         Ok(())
     }
 
+    /// Pretends that the process started earlier than it did.
+    pub fn grow_older(&self, by: Duration) {
+        self.shared.grow_older(by);
+    }
+
     /// Waits until a load has been completed since the start.
     pub async fn ready(&self) {
         self.shared.ready().await;

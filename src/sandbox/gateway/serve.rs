@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::http::request::Parts;
@@ -49,6 +49,8 @@ struct Sockets {
     control: SocketAddr,
     proxy: Option<SocketAddr>,
     started: Instant,
+    /// How much older the process is made out to be.
+    pretended: Duration,
     /// Cancelled when the process ends.
     process: CancellationToken,
     /// Cancelled when the proxy port closes.
@@ -93,6 +95,7 @@ impl Shared {
                 control: options.listen,
                 proxy: options.proxy,
                 started: Instant::now(),
+                pretended: Duration::ZERO,
                 proxy_port: process.child_token(),
                 process,
                 proxy_open: false,
@@ -136,8 +139,13 @@ impl Shared {
         })
     }
 
-    pub fn age(&self) -> std::time::Duration {
-        lock(&self.sockets).started.elapsed()
+    pub fn age(&self) -> Duration {
+        let sockets = lock(&self.sockets);
+        sockets.started.elapsed() + sockets.pretended
+    }
+
+    pub fn grow_older(&self, by: Duration) {
+        lock(&self.sockets).pretended += by;
     }
 
     pub fn loads(&self) -> u64 {
@@ -198,6 +206,7 @@ impl Shared {
             sockets.control = listener.local_addr()?;
             sockets.process = CancellationToken::new();
             sockets.started = Instant::now();
+            sockets.pretended = Duration::ZERO;
             sockets.process.clone()
         };
         tokio::spawn(self.clone().accept(listener, Port::Control, stop));
