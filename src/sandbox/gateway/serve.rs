@@ -18,6 +18,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::certs::Certificates;
@@ -56,6 +57,9 @@ struct Sockets {
     /// Cancelled when the proxy port closes.
     proxy_port: CancellationToken,
     proxy_open: bool,
+    /// The listeners; one that was told to stop may hold its port a moment longer.
+    control_listener: Option<JoinHandle<()>>,
+    proxy_listener: Option<JoinHandle<()>>,
 }
 
 /// The connection goes away without an answer.
@@ -99,6 +103,8 @@ impl Shared {
                 proxy_port: process.child_token(),
                 process,
                 proxy_open: false,
+                control_listener: None,
+                proxy_listener: None,
             }),
             loading: AtomicUsize::new(0),
             loads: AtomicU64::new(0),
@@ -200,6 +206,8 @@ impl Shared {
     }
 
     pub async fn open_control(self: &Arc<Self>, again: Option<SocketAddr>) -> io::Result<()> {
+        let previous = lock(&self.sockets).control_listener.take();
+        gone(previous).await;
         let listener = TcpListener::bind(again.unwrap_or(self.options.listen)).await?;
         let stop = {
             let mut sockets = lock(&self.sockets);
@@ -209,7 +217,8 @@ impl Shared {
             sockets.pretended = Duration::ZERO;
             sockets.process.clone()
         };
-        tokio::spawn(self.clone().accept(listener, Port::Control, stop));
+        let task = tokio::spawn(self.clone().accept(listener, Port::Control, stop));
+        lock(&self.sockets).control_listener = Some(task);
         Ok(())
     }
 
@@ -224,6 +233,8 @@ impl Shared {
         let Some(address) = address else {
             return Ok(());
         };
+        let previous = lock(&self.sockets).proxy_listener.take();
+        gone(previous).await;
         let listener = TcpListener::bind(address).await?;
         let stop = {
             let mut sockets = lock(&self.sockets);
@@ -232,7 +243,8 @@ impl Shared {
             sockets.proxy_open = true;
             sockets.proxy_port.clone()
         };
-        tokio::spawn(self.clone().accept(listener, Port::Proxy, stop));
+        let task = tokio::spawn(self.clone().accept(listener, Port::Proxy, stop));
+        lock(&self.sockets).proxy_listener = Some(task);
         Ok(())
     }
 
@@ -376,6 +388,14 @@ impl Noted<'_> {
 impl Drop for Noted<'_> {
     fn drop(&mut self) {
         self.shared.journal().end(self.number, self.status);
+    }
+}
+
+/// Waits until a listener that was told to stop has let go of its port.
+async fn gone(listener: Option<JoinHandle<()>>) {
+    if let Some(listener) = listener {
+        // It was cancelled or it ended; in both cases the port is free.
+        let _ = listener.await;
     }
 }
 
