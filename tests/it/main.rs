@@ -2,3 +2,4 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod sandbox;
+mod zz_oracle;

@@ -257,12 +257,15 @@ pub fn export(shared: &Arc<Shared>, id: &str) -> Reply {
     match filled(shared, id) {
         Err(NoDocument::Absent) => Reply::error(404, NOT_FOUND),
         Err(NoDocument::Classic) => Reply::error(400, CLASSIC_FORMAT),
-        Ok((document, _)) => attachment(&document, &format!("TykOasApiDef-{id}.json")),
+        Ok((document, _)) => {
+            attachment(&oas::encode(&document), &format!("TykOasApiDef-{id}.json"))
+        }
     }
 }
 
 pub fn export_all(shared: &Arc<Shared>) -> Reply {
-    attachment(&Value::Array(documents(shared, false)), "TykOasApiDef.json")
+    let documents: Vec<String> = documents(shared, false).iter().map(oas::encode).collect();
+    attachment(&format!("[{}]", documents.join(",")), "TykOasApiDef.json")
 }
 
 pub fn versions(shared: &Arc<Shared>, call: &Call<'_>, id: &str) -> Reply {
@@ -618,8 +621,9 @@ fn documents(shared: &Arc<Shared>, mcp: bool) -> Vec<Value> {
     documents
 }
 
-fn attachment(value: &Value, name: &str) -> Reply {
-    let text = serde_json::to_string_pretty(value).unwrap_or_default();
+fn attachment(text: &str, name: &str) -> Reply {
+    let value: Value = serde_json::from_str(text).unwrap_or_default();
+    let text = serde_json::to_string_pretty(&value).unwrap_or_default();
     Reply::bare_json(200, text).as_attachment(name)
 }
 

@@ -160,7 +160,10 @@ impl Gateway {
         let state = self.shared.state();
         let api = state.live.apis.get(id)?;
         match &api.document {
-            Some(document) => Some(oas::fill(document, &api.definition)),
+            Some(document) => {
+                let filled = oas::fill(document, &api.definition);
+                serde_json::from_str(&oas::encode(&filled)).ok()
+            }
             None => serde_json::from_slice(&api.text()).ok(),
         }
     }

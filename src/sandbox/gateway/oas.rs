@@ -13,6 +13,20 @@ const METHODS: [&str; 9] = [
     "get", "put", "post", "delete", "options", "head", "patch", "trace", "connect",
 ];
 
+/// Parts that have no classic form and are given back as they came.
+const UNTOUCHED: [&str; 2] = ["oas.MCPPrimitive", "oas.MockResponse"];
+
+/// Parts of an operation that stay when they are switched off: permissions, because that says
+/// something too, and parts that have no classic form.
+const KEPT: [&str; 6] = [
+    "allow",
+    "block",
+    "ignoreAuthentication",
+    "mockResponse",
+    "scopeCheck",
+    "exchange",
+];
+
 pub fn extension_type() -> Type {
     types().named("oas.XTykAPIGateway")
 }
@@ -32,7 +46,7 @@ pub fn stored(document: &Value) -> Value {
 /// The extension in its types; where one member does not fit, nothing of it is read.
 pub fn read_extension(extension: &Value) -> Value {
     match types().decode(&extension_type(), extension) {
-        Ok(read @ Value::Object(_)) => settle::schemes(read, extension),
+        Ok(read @ Value::Object(_)) => read,
         _ => Value::Object(Map::new()),
     }
 }
@@ -45,10 +59,10 @@ pub fn fill(document: &Value, definition: &Value) -> Value {
         .cloned()
         .unwrap_or_else(|| json!({}));
     identity(&mut extension, definition);
-    settle::extension(&mut extension, document);
+    settle::extension(&mut extension, document, definition);
     prune(&extension_type(), &mut extension);
     set(&mut out, &format!("/{EXTENSION}"), extension);
-    settle::security(&mut out);
+    settle::security(&mut out, definition);
     settle::path_parameters(&mut out);
     if let Some(map) = out.as_object_mut() {
         map.entry("components").or_insert_with(|| json!({}));
@@ -114,20 +128,18 @@ pub fn prune(ty: &Type, value: &mut Value) {
             map.values_mut().for_each(|item| prune(inner, item));
         }
         (Type::Struct(index), Value::Object(map)) => {
-            // A permission that is switched off stays: it says that the path is not listed.
-            let keeps = matches!(types().name(*index), "oas.Operation");
+            let name = types().name(*index);
+            if UNTOUCHED.contains(&name) {
+                return;
+            }
             for field in types().fields(ty).map_or(&[][..], |shape| &shape.fields) {
                 let Some(item) = map.get_mut(&field.name) else {
                     continue;
                 };
                 prune(&field.ty, item);
                 let optional = matches!(field.ty, Type::Pointer(_));
-                let permission = keeps
-                    && matches!(
-                        field.name.as_str(),
-                        "allow" | "block" | "ignoreAuthentication"
-                    );
-                if optional && !permission && is_hollow(&field.ty, item) {
+                let kept = name == "oas.Operation" && KEPT.contains(&field.name.as_str());
+                if optional && !kept && is_hollow(&field.ty, item) {
                     map.remove(&field.name);
                 }
             }
@@ -139,7 +151,8 @@ pub fn prune(ty: &Type, value: &mut Value) {
 /// Whether nothing is in a value, however deep one looks.
 fn is_hollow(ty: &Type, value: &Value) -> bool {
     match (ty, value) {
-        (Type::Pointer(inner), value) => is_hollow(inner, value),
+        // A switch that may be absent says something by being there.
+        (Type::Pointer(inner), value) => !matches!(**inner, Type::Bool) && is_hollow(inner, value),
         (_, Value::Array(items)) => items.is_empty(),
         (Type::Struct(_), Value::Object(map)) => types().fields(ty).is_none_or(|shape| {
             map.iter().all(|(key, item)| {
