@@ -34,7 +34,7 @@ fn find(shared: &Arc<Shared>, parts: &Parts, path: &str) -> Result<String, Reply
         .values()
         .filter(|api| api.served)
         .filter_map(|api| Some((api, listen_path::strip(api.listen_path(), path)?)))
-        .max_by_key(|(api, _)| api.listen_path().len());
+        .min_by_key(|(api, _)| api.rank);
     let by_id = || {
         let (id, rest) = path.strip_prefix('/')?.split_once('/')?;
         let api = apis.get(id).filter(|api| api.served)?;

@@ -82,6 +82,8 @@ fn message(fault: Fault, url: &str) -> String {
 
 fn urls(definition: &Value, version: Option<Version<'_>>, address: &str) -> Vec<String> {
     let hosts = hosts(definition, address);
+    // A base that has no versions yet gives its first child no address below its own.
+    let version = version.filter(|version| flag(version.base, "/definition/enabled"));
     if let Some(version) = version {
         return versioned(definition, version, &hosts);
     }

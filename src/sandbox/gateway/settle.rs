@@ -11,7 +11,8 @@ use super::project::{has_endpoint_part, in_full, rule_order, scheme_of};
 use super::state::{flag, set, text};
 use super::types::types;
 
-/// The OpenAPI part as it is written again: empty lists and `false` are left out.
+/// The OpenAPI part as it is written again: empty lists, empty texts and `false` are left out
+/// where they mean the same as nothing.
 pub fn openapi(document: &Value) -> Value {
     let mut out = document.clone();
     let Some(map) = out.as_object_mut() else {
@@ -25,21 +26,39 @@ pub fn openapi(document: &Value) -> Value {
     if let Some(components) = map.get_mut("components").and_then(Value::as_object_mut) {
         components.retain(|_, item| !is_nothing(item));
     }
-    for item in map
-        .get_mut("paths")
-        .and_then(Value::as_object_mut)
-        .into_iter()
-        .flat_map(Map::values_mut)
-        .filter_map(Value::as_object_mut)
-    {
-        item.retain(|key, value| !is_optional(key) || !is_nothing(value));
-        parameters(item);
-        for operation in item.values_mut().filter_map(Value::as_object_mut) {
-            operation.retain(|key, value| !is_optional(key) || !is_nothing(value));
-            parameters(operation);
+    for part in ["paths", "components"] {
+        if let Some(part) = map.get_mut(part) {
+            tidy(part, false);
         }
     }
     out
+}
+
+/// `in_responses`: the members are responses, whose description stays even if it is empty.
+fn tidy(value: &mut Value, in_responses: bool) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(|item| tidy(item, false)),
+        Value::Object(map) => {
+            for (key, item) in map.iter_mut() {
+                if key.starts_with("x-") || VERBATIM.contains(&key.as_str()) {
+                    continue;
+                }
+                if in_responses {
+                    let description = item.get("description").cloned();
+                    tidy(item, false);
+                    if let (Some(description), Some(map)) = (description, item.as_object_mut()) {
+                        map.insert("description".to_owned(), description);
+                    }
+                } else {
+                    tidy(item, key == "responses");
+                }
+            }
+            if !in_responses {
+                map.retain(|key, item| !(is_optional(key) && is_plain_nothing(item)));
+            }
+        }
+        _ => {}
+    }
 }
 
 /// The extension as it is filled from the projection.
@@ -379,11 +398,10 @@ fn handler(handler: &Value) -> Option<Value> {
             set(&mut out, "/url", text(handler, "/url").into());
             set(&mut out, "/method", text(handler, "/method").into());
             set(&mut out, "/cooldownPeriod", length.into());
-            set(
-                &mut out,
-                "/bodyTemplate",
-                text(handler, "/bodyTemplate").into(),
-            );
+            let template = text(handler, "/bodyTemplate");
+            if !template.is_empty() {
+                set(&mut out, "/bodyTemplate", template.into());
+            }
             let headers = handler
                 .get("headers")
                 .and_then(Value::as_array)
@@ -481,22 +499,8 @@ fn sort_by(value: &mut Value, pointer: &str, key: &str) {
     }
 }
 
-fn parameters(holder: &mut Map<String, Value>) {
-    for parameter in holder
-        .get_mut("parameters")
-        .and_then(Value::as_array_mut)
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_object_mut)
-    {
-        parameter.retain(|key, value| {
-            !matches!(
-                key.as_str(),
-                "required" | "deprecated" | "allowEmptyValue" | "allowReserved" | "description"
-            ) || !is_nothing(value)
-        });
-    }
-}
+/// Members that hold values of the author's, not parts of the description.
+const VERBATIM: [&str; 5] = ["example", "examples", "default", "enum", "value"];
 
 fn is_optional(key: &str) -> bool {
     matches!(
@@ -508,7 +512,31 @@ fn is_optional(key: &str) -> bool {
             | "description"
             | "operationId"
             | "servers"
+            | "required"
+            | "nullable"
+            | "readOnly"
+            | "writeOnly"
+            | "uniqueItems"
+            | "allowEmptyValue"
+            | "allowReserved"
+            | "title"
+            | "format"
+            | "pattern"
+            | "enum"
+            | "allOf"
+            | "anyOf"
+            | "oneOf"
+            | "exclusiveMinimum"
+            | "exclusiveMaximum"
+            | "minLength"
+            | "minItems"
+            | "minProperties"
     )
+}
+
+/// Nothing that is not an object: an object of that name is somebody's property.
+fn is_plain_nothing(value: &Value) -> bool {
+    !value.is_object() && (is_nothing(value) || value.as_u64() == Some(0))
 }
 
 fn is_nothing(value: &Value) -> bool {

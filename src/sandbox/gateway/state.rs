@@ -40,6 +40,8 @@ pub struct LiveApi {
     pub base: Option<String>,
     /// Whether requests on the proxy port reach it.
     pub served: bool,
+    /// Where it stands among those that may answer a request: the lowest one does.
+    pub rank: usize,
     checksum: [u8; 32],
     sources: (Arc<Value>, Option<Arc<Value>>),
     text: Arc<OnceLock<Bytes>>,
@@ -136,9 +138,9 @@ pub fn load_apis(
     // The longest paths first, as the router wants them; equal ones stay in the files' order.
     found.sort_by_key(|api| std::cmp::Reverse(text(&api.definition, "/proxy/listen_path").len()));
     let mut live: BTreeMap<String, LiveApi> = BTreeMap::new();
-    for api in found {
+    for (rank, api) in found.into_iter().enumerate() {
         let id = api.id.clone();
-        if let Some(loaded) = api.load(&crowd, before) {
+        if let Some(loaded) = api.load(&crowd, before, rank) {
             live.insert(id, loaded);
         }
     }
@@ -192,18 +194,22 @@ impl Found {
         self,
         crowd: &BTreeMap<(String, String), usize>,
         before: &BTreeMap<String, LiveApi>,
+        rank: usize,
     ) -> Option<LiveApi> {
         let was = before.get(&self.id);
         if let Some(was) = was.filter(|_| self.unchanged) {
             return Some(LiveApi {
                 sources: self.sources,
+                rank,
                 ..was.clone()
             });
         }
         let domain = domain(&self.definition).to_owned();
         let mut path = text(&self.definition, "/proxy/listen_path").to_owned();
         let mut renamed = false;
-        while crowd.get(&(domain.clone(), path.clone())).copied() > Some(1) {
+        while !listen_path::is_ignored(&path)
+            && crowd.get(&(domain.clone(), path.clone())).copied() > Some(1)
+        {
             if renamed {
                 path.push('_');
                 continue;
@@ -229,6 +235,7 @@ impl Found {
         }
         Some(LiveApi {
             served: reachable && !flag(&definition, "/internal"),
+            rank,
             definition,
             document: self.document,
             base: None,

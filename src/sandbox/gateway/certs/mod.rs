@@ -1,6 +1,8 @@
 //! The store of certificates: live at once, without a reload, one per fingerprint. It reads of a
 //! certificate what it shows, and verifies nothing.
 
+mod x509;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -22,6 +24,42 @@ pub struct Certificates {
 struct Stored {
     fingerprint: String,
     has_private: bool,
+    shown: x509::Shown,
+}
+
+impl Stored {
+    fn row(&self, id: &str) -> Value {
+        let names = &self.shown.dns_names;
+        json!({
+            "id": id,
+            "issuer_cn": self.shown.issuer.common_name(),
+            "subject_cn": self.shown.subject.common_name(),
+            "dns_names": if names.is_empty() { Value::Null } else { json!(names) },
+            "has_private": self.has_private,
+            "not_before": self.shown.not_before,
+            "not_after": self.shown.not_after,
+            "is_ca": self.shown.is_ca,
+        })
+    }
+
+    fn whole(&self, id: &str) -> Value {
+        let mut whole = json!({
+            "id": id,
+            "fingerprint": self.fingerprint,
+            "has_private": self.has_private,
+            "issuer": self.shown.issuer.to_value(),
+            "subject": self.shown.subject.to_value(),
+            "not_before": self.shown.not_before,
+            "not_after": self.shown.not_after,
+            "is_ca": self.shown.is_ca,
+        });
+        if !self.shown.dns_names.is_empty()
+            && let Some(map) = whole.as_object_mut()
+        {
+            map.insert("dns_names".to_owned(), json!(self.shown.dns_names));
+        }
+        whole
+    }
 }
 
 pub fn list(shared: &Arc<Shared>, call: &Call<'_>) -> Reply {
@@ -36,10 +74,7 @@ pub fn list(shared: &Arc<Shared>, call: &Call<'_>) -> Reply {
         return Reply::json(200, "{\"certs\":null}");
     }
     if call.parameter("mode") == "detailed" {
-        let rows: Vec<Value> = found
-            .iter()
-            .map(|(id, stored)| json!({"id": id, "has_private": stored.has_private}))
-            .collect();
+        let rows: Vec<Value> = found.iter().map(|(id, stored)| stored.row(id)).collect();
         return Reply::value(200, &json!({ "certs": rows }));
     }
     let ids: Vec<&String> = found.into_iter().map(|(id, _)| id).collect();
@@ -50,15 +85,7 @@ pub fn read(shared: &Arc<Shared>, ids: &str) -> Reply {
     let certificates = shared.certificates();
     let found: Vec<Option<Value>> = ids
         .split(',')
-        .map(|id| {
-            certificates.stored.get(id).map(|stored| {
-                json!({
-                    "id": id,
-                    "fingerprint": stored.fingerprint,
-                    "has_private": stored.has_private,
-                })
-            })
-        })
+        .map(|id| Some(certificates.stored.get(id)?.whole(id)))
         .collect();
     match found.as_slice() {
         [None] => Reply::error(404, "Certificate with given SHA256 fingerprint not found"),
@@ -69,7 +96,8 @@ pub fn read(shared: &Arc<Shared>, ids: &str) -> Reply {
 
 pub fn add(shared: &Arc<Shared>, call: &Call<'_>) -> Reply {
     let text = String::from_utf8_lossy(&call.body);
-    let Some(der) = block(&text, "CERTIFICATE") else {
+    let parsed = block(&text, "CERTIFICATE").and_then(|der| Some((x509::read(&der)?, der)));
+    let Some((shown, der)) = parsed else {
         return Reply::error(
             403,
             "Failed to decode certificate. It should be PEM encoded.",
@@ -84,6 +112,7 @@ pub fn add(shared: &Arc<Shared>, call: &Call<'_>) -> Reply {
     let stored = Stored {
         fingerprint,
         has_private: text.contains("PRIVATE KEY-----"),
+        shown,
     };
     certificates.stored.insert(id.clone(), stored);
     Reply::json(
