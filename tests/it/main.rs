@@ -4,5 +4,6 @@ mod config;
 mod git;
 mod normalize;
 mod plan;
+mod sandbox;
 mod support;
 mod webhook;
