@@ -1,0 +1,50 @@
+-- Deliveries of Git hosts, once each. Times are microseconds UTC.
+create table delivery (
+    id text primary key,
+    webhook text not null,
+    event text not null,
+    repository text,
+    git_ref text,
+    revision_before text,
+    revision_after text,
+    commits text not null,
+    forced integer not null,
+    pusher text,
+    body_sha256 text not null,
+    received_at integer not null,
+    recorded_at integer not null
+) strict;
+
+create index delivery_by_ref on delivery (repository, git_ref, received_at);
+
+-- What every stack is asked for, and how far it got: there is work where wanted > done.
+create table stack_state (
+    stack text primary key,
+    target text not null,
+    wanted integer not null,
+    done integer not null,
+    attempt integer not null,
+    not_before integer not null,
+    pending_trigger text,
+    settled text,
+    settled_at integer,
+    settled_run text,
+    last_status text,
+    last_run text,
+    last_success_at integer,
+    problem text,
+    drifted integer not null,
+    drift_checked_at integer
+) strict;
+
+create index stack_state_by_target on stack_state (target);
+
+-- Which stacks a delivery concerns, and the value of wanted that stands for it.
+create table delivery_stack (
+    delivery text not null references delivery (id),
+    stack text not null,
+    generation integer not null,
+    primary key (stack, generation)
+) strict;
+
+create index delivery_stack_by_delivery on delivery_stack (delivery);

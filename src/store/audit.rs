@@ -1,0 +1,374 @@
+//! The history: appended to inside the transaction of what it tells of, read in pages, walked to
+//! be verified. Nothing here changes or removes an event, and the database refuses it.
+
+use std::collections::BTreeMap;
+
+use sqlx::QueryBuilder;
+
+use super::{
+    Store,
+    db::{BATCH, Tx},
+    error::{Result, parse, unreadable},
+};
+use crate::domain::{
+    audit::{
+        event::{Event, EventType, NewEvent, Opening, seal},
+        verify::{Broken, Verifier},
+    },
+    canonical::Digest,
+    object::ObjectKey,
+    run::RunId,
+};
+
+/// How many events one page holds at most.
+const PAGE: i64 = 1_000;
+
+/// Where the history ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head {
+    /// How many events there are.
+    pub size: i64,
+    /// The hash of the last one.
+    pub hash: Digest,
+}
+
+/// Which events to show. Everything that is `None` is not asked for.
+#[derive(Debug, Clone, Default)]
+pub struct EventFilter {
+    pub event_type: Option<EventType>,
+    pub actor_kind: Option<String>,
+    pub actor_id: Option<String>,
+    pub target: Option<String>,
+    pub stack: Option<String>,
+    pub object: Option<ObjectKey>,
+    pub run: Option<RunId>,
+    /// Microseconds UTC, the first inside and the second outside.
+    pub since: Option<i64>,
+    pub until: Option<i64>,
+    /// Only events before this sequence number: the last one of the page before.
+    pub before: Option<i64>,
+    /// At most 1,000; 0 is 50.
+    pub limit: i64,
+}
+
+impl Store {
+    /// Appends events that belong to nothing else that is recorded. All of them, or none.
+    pub async fn record_events(&self, events: &[NewEvent]) -> Result<()> {
+        retrying!(async {
+            let mut tx = self.begin().await?;
+            append(&mut tx, events).await?;
+            tx.commit().await
+        })
+    }
+
+    pub async fn head(&self) -> Result<Head> {
+        let (size, hash): (i64, String) = on_pool!(self, |pool| {
+            sqlx::query_as("select size, hash from audit_head where id = 1")
+                .fetch_one(pool)
+                .await?
+        });
+        Ok(Head {
+            size,
+            hash: parse("hash", &hash)?,
+        })
+    }
+
+    /// One page of the history in its order, from this sequence number on.
+    pub async fn events_from(&self, sequence: i64, limit: i64) -> Result<Vec<Event>> {
+        let rows = self.event_rows_from(sequence, limit).await?;
+        self.with_people(rows).await
+    }
+
+    /// One page of the events that the filter names, newest first. Pages are stable: what is
+    /// appended meanwhile comes before the first.
+    pub async fn events(&self, filter: &EventFilter) -> Result<Vec<Event>> {
+        let EventFilter {
+            event_type,
+            actor_kind,
+            actor_id,
+            target,
+            stack,
+            object,
+            run,
+            since,
+            until,
+            before,
+            limit,
+        } = filter;
+        let texts = [
+            ("type", event_type.map(|each| each.as_str().to_owned())),
+            ("actor_kind", actor_kind.clone()),
+            ("actor_id", actor_id.clone()),
+            ("target", target.clone()),
+            ("stack", stack.clone()),
+            ("object", object.as_ref().map(ToString::to_string)),
+            ("run", run.as_ref().map(ToString::to_string)),
+        ];
+        let numbers = [
+            ("at >= ", *since),
+            ("at < ", *until),
+            ("sequence < ", *before),
+        ];
+        let rows: Vec<EventRow> = on_pool!(self, |pool| {
+            let mut select = QueryBuilder::new(
+                "select sequence, header, payload, previous, hash from audit_event where 1 = 1",
+            );
+            for (column, text) in texts {
+                if let Some(text) = text {
+                    select
+                        .push(" and ")
+                        .push(column)
+                        .push(" = ")
+                        .push_bind(text);
+                }
+            }
+            for (condition, number) in numbers {
+                if let Some(number) = number {
+                    select.push(" and ").push(condition).push_bind(number);
+                }
+            }
+            select
+                .push(" order by sequence desc limit ")
+                .push_bind(page(*limit));
+            select.build_query_as().fetch_all(pool).await?
+        });
+        self.with_people(rows).await
+    }
+
+    /// Walks the whole history, in constant memory, and names the first event that is not as it
+    /// was written, or the end that was found right. What is appended meanwhile is left out.
+    pub async fn verify_history(&self) -> Result<Result<Head, Broken>> {
+        // One statement, so that both numbers are of one moment.
+        let (size, hash, last): (i64, String, i64) = on_pool!(self, |pool| {
+            sqlx::query_as(
+                "select size, hash, (select coalesce(max(sequence), -1) from audit_event) \
+                 from audit_head where id = 1",
+            )
+            .fetch_one(pool)
+            .await?
+        });
+        let Ok(hash) = hash.parse::<Digest>() else {
+            return Ok(Err(Broken {
+                sequence: size - 1,
+                what: "is not the event that the log's head names".to_owned(),
+            }));
+        };
+        let mut verifier = Verifier::default();
+        let mut next = i64::MIN;
+        while next <= last {
+            let rows = self.event_rows_from(next, PAGE).await?;
+            let rows: Vec<EventRow> = rows
+                .into_iter()
+                .filter(|row| row.sequence <= last)
+                .collect();
+            let Some(end) = rows.last() else { break };
+            next = end.sequence + 1;
+            let mut people = self.people_of(&rows).await?;
+            for row in rows {
+                let sequence = row.sequence;
+                let event = people
+                    .remove(&sequence)
+                    .unwrap_or_default()
+                    .into_iter()
+                    .map(Opening::try_from)
+                    .collect::<Result<_>>()
+                    .and_then(|people| row.with(people));
+                let checked = match event {
+                    Ok(event) => verifier.check(&event),
+                    Err(unreadable) => Err(Broken {
+                        sequence,
+                        what: unreadable.to_string(),
+                    }),
+                };
+                if let Err(broken) = checked {
+                    return Ok(Err(broken));
+                }
+            }
+        }
+        Ok(verifier.finish(size, hash).map(|()| Head { size, hash }))
+    }
+
+    async fn event_rows_from(&self, sequence: i64, limit: i64) -> Result<Vec<EventRow>> {
+        Ok(on_pool!(self, |pool| {
+            sqlx::query_as(
+                "select sequence, header, payload, previous, hash from audit_event \
+                 where sequence >= $1 order by sequence limit $2",
+            )
+            .bind(sequence)
+            .bind(page(limit))
+            .fetch_all(pool)
+            .await?
+        }))
+    }
+
+    async fn with_people(&self, rows: Vec<EventRow>) -> Result<Vec<Event>> {
+        let mut people = self.people_of(&rows).await?;
+        rows.into_iter()
+            .map(|row| {
+                let openings = people.remove(&row.sequence).unwrap_or_default();
+                let openings: Result<_> = openings.into_iter().map(Opening::try_from).collect();
+                row.with(openings?)
+            })
+            .collect()
+    }
+
+    async fn people_of(&self, events: &[EventRow]) -> Result<BTreeMap<i64, Vec<PersonRow>>> {
+        let mut people: BTreeMap<i64, Vec<PersonRow>> = BTreeMap::new();
+        for chunk in events.chunks(BATCH) {
+            let rows: Vec<PersonRow> = on_pool!(self, |pool| {
+                let mut select = QueryBuilder::new(
+                    "select sequence, commitment, salt, value from audit_person \
+                     where sequence in (",
+                );
+                let mut sequences = select.separated(", ");
+                for event in chunk {
+                    sequences.push_bind(event.sequence);
+                }
+                select.push(") order by sequence, position");
+                select.build_query_as().fetch_all(pool).await?
+            });
+            for row in rows {
+                people.entry(row.sequence).or_default().push(row);
+            }
+        }
+        Ok(people)
+    }
+}
+
+/// Appends events as the last thing of a transaction: the head's row is what all writers of the
+/// history wait for, so nothing else may be waited for while it is held.
+pub(super) async fn append(tx: &mut Tx, events: &[NewEvent]) -> Result<()> {
+    if events.is_empty() {
+        return Ok(());
+    }
+    let people = events.iter().map(|event| event.people.len()).sum();
+    let mut salts = salts(people).into_iter();
+
+    let sql = locking!(tx, "select size, hash from audit_head where id = 1");
+    let (size, hash): (i64, String) = on_tx!(tx, |connection| {
+        sqlx::query_as(sql).fetch_one(connection).await?
+    });
+    let mut previous: Digest = parse("hash", &hash)?;
+    let mut sequence = size;
+    let mut sealed = Vec::with_capacity(events.len());
+    for event in events {
+        let event = seal(event, sequence, previous, || {
+            salts.next().expect("there is a salt for every person")
+        });
+        previous = event.hash;
+        sequence += 1;
+        sealed.push(event);
+    }
+
+    for chunk in sealed.chunks(BATCH) {
+        on_tx!(tx, |connection| {
+            let mut insert = QueryBuilder::new(
+                "insert into audit_event (sequence, header, payload, previous, hash) ",
+            );
+            insert.push_values(chunk, |mut row, event| {
+                row.push_bind(event.sequence)
+                    .push_bind(&event.header)
+                    .push_bind(&event.payload)
+                    .push_bind(event.previous.to_string())
+                    .push_bind(event.hash.to_string());
+            });
+            insert.build().persistent(false).execute(connection).await?;
+        });
+    }
+    insert_people(tx, &sealed).await?;
+    on_tx!(tx, |connection| {
+        sqlx::query("update audit_head set size = $1, hash = $2 where id = 1")
+            .bind(sequence)
+            .bind(previous.to_string())
+            .execute(connection)
+            .await?;
+    });
+    Ok(())
+}
+
+async fn insert_people(tx: &mut Tx, events: &[Event]) -> Result<()> {
+    let people: Vec<(i64, i64, &Opening)> = events
+        .iter()
+        .flat_map(|event| {
+            (0..)
+                .zip(&event.people)
+                .map(|(position, opening)| (event.sequence, position, opening))
+        })
+        .collect();
+    for chunk in people.chunks(BATCH) {
+        on_tx!(tx, |connection| {
+            let mut insert = QueryBuilder::new(
+                "insert into audit_person (commitment, sequence, position, salt, value) ",
+            );
+            insert.push_values(chunk, |mut row, (sequence, position, opening)| {
+                row.push_bind(opening.commitment.to_string())
+                    .push_bind(sequence)
+                    .push_bind(position)
+                    .push_bind(opening.salt.to_vec())
+                    .push_bind(&opening.value);
+            });
+            insert.build().persistent(false).execute(connection).await?;
+        });
+    }
+    Ok(())
+}
+
+fn salts(count: usize) -> Vec<[u8; 32]> {
+    let mut salts = vec![[0; 32]; count];
+    for salt in &mut salts {
+        aws_lc_rs::rand::fill(salt).expect("the operating system gives random bytes");
+    }
+    salts
+}
+
+fn page(limit: i64) -> i64 {
+    match limit {
+        ..=0 => 50,
+        limit => limit.min(PAGE),
+    }
+}
+
+#[derive(sqlx::FromRow)]
+struct EventRow {
+    sequence: i64,
+    header: String,
+    payload: String,
+    previous: String,
+    hash: String,
+}
+
+impl EventRow {
+    fn with(self, people: Vec<Opening>) -> Result<Event> {
+        Ok(Event {
+            sequence: self.sequence,
+            previous: parse("hash", &self.previous)?,
+            hash: parse("hash", &self.hash)?,
+            header: self.header,
+            payload: self.payload,
+            people,
+        })
+    }
+}
+
+#[derive(sqlx::FromRow)]
+struct PersonRow {
+    sequence: i64,
+    commitment: String,
+    salt: Vec<u8>,
+    value: String,
+}
+
+impl TryFrom<PersonRow> for Opening {
+    type Error = super::Error;
+
+    fn try_from(row: PersonRow) -> Result<Self> {
+        Ok(Self {
+            commitment: parse("commitment", &row.commitment)?,
+            salt: row
+                .salt
+                .try_into()
+                .map_err(|_| unreadable("salt", &row.commitment))?,
+            value: row.value,
+        })
+    }
+}

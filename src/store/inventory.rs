@@ -1,0 +1,242 @@
+//! The inventory (which stack owns which object) and the bodies (masked JSON by its hash). Both
+//! are written inside the transactions of runs, never alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sqlx::QueryBuilder;
+
+use super::{
+    Store,
+    db::{BATCH, Tx},
+    error::{Result, parse, parse_opt},
+};
+use crate::domain::{
+    canonical::Digest,
+    inventory::{Inventory, Owned},
+    object::ObjectKey,
+    run::RunId,
+};
+
+/// Bodies of one statement: they are the large values.
+const BODIES: usize = 200;
+
+/// A masked body in canonical JSON, and its hash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Body {
+    pub digest: Digest,
+    pub text: String,
+}
+
+/// What becomes of an object's ownership. The target is the lease's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum InventoryChange {
+    Put {
+        node: String,
+        object: ObjectKey,
+        owned: Owned,
+    },
+    Remove {
+        node: String,
+        object: ObjectKey,
+    },
+}
+
+impl InventoryChange {
+    /// On a target of one node, which has no name.
+    pub fn put(object: ObjectKey, owned: Owned) -> Self {
+        Self::Put {
+            node: String::new(),
+            object,
+            owned,
+        }
+    }
+
+    /// On a target of one node, which has no name.
+    pub fn remove(object: ObjectKey) -> Self {
+        Self::Remove {
+            node: String::new(),
+            object,
+        }
+    }
+}
+
+impl Store {
+    /// Every owned object of one node of a target, whatever stack owns it. A target of one node
+    /// names it `""`.
+    pub async fn inventory(&self, target: &str, node: &str) -> Result<Inventory> {
+        let rows: Vec<OwnedRow> = on_pool!(self, |pool| {
+            sqlx::query_as(
+                "select object, stack, desired, observed, gateway_version, run, observed_at \
+                 from inventory where target = $1 and node = $2",
+            )
+            .bind(target)
+            .bind(node)
+            .fetch_all(pool)
+            .await?
+        });
+        rows.into_iter().map(OwnedRow::read).collect()
+    }
+
+    /// How many objects every stack owns.
+    pub async fn owned_objects(&self) -> Result<BTreeMap<String, i64>> {
+        let rows: Vec<(String, i64)> = on_pool!(self, |pool| {
+            sqlx::query_as("select stack, count(*) from inventory group by stack")
+                .fetch_all(pool)
+                .await?
+        });
+        Ok(rows.into_iter().collect())
+    }
+
+    /// The bodies with these hashes, as far as they are known.
+    pub async fn bodies(&self, digests: &[Digest]) -> Result<BTreeMap<Digest, String>> {
+        let wanted: BTreeSet<&Digest> = digests.iter().collect();
+        let wanted: Vec<String> = wanted.into_iter().map(ToString::to_string).collect();
+        let mut bodies = BTreeMap::new();
+        for chunk in wanted.chunks(BATCH) {
+            let rows: Vec<(String, String)> = on_pool!(self, |pool| {
+                let mut select =
+                    QueryBuilder::new("select digest, content from body where digest in (");
+                let mut digests = select.separated(", ");
+                for digest in chunk {
+                    digests.push_bind(digest);
+                }
+                select.push(")");
+                select
+                    .build_query_as()
+                    .persistent(false)
+                    .fetch_all(pool)
+                    .await?
+            });
+            for (digest, text) in rows {
+                bodies.insert(parse("digest", &digest)?, text);
+            }
+        }
+        Ok(bodies)
+    }
+
+    /// How many objects runs of the stack deleted since then, as the target was seen to have done.
+    pub async fn deletions_since(&self, stack: &str, since: i64) -> Result<i64> {
+        Ok(on_pool!(self, |pool| {
+            sqlx::query_scalar(
+                "select count(*) from run r join change c on c.run = r.id \
+                 where r.stack = $1 and coalesce(r.finished_at, r.started_at) >= $2 \
+                 and c.action = 'delete' and c.outcome = 'applied'",
+            )
+            .bind(stack)
+            .bind(since)
+            .fetch_one(pool)
+            .await?
+        }))
+    }
+}
+
+/// Keeps bodies that are not known yet. In the order of their hashes, so that two transactions
+/// with the same bodies cannot wait for each other.
+pub(super) async fn insert_bodies(tx: &mut Tx, bodies: &[Body]) -> Result<()> {
+    let bodies: BTreeMap<&Digest, &str> = bodies
+        .iter()
+        .map(|body| (&body.digest, body.text.as_str()))
+        .collect();
+    let bodies: Vec<_> = bodies.into_iter().collect();
+    for chunk in bodies.chunks(BODIES) {
+        on_tx!(tx, |connection| {
+            let mut insert = QueryBuilder::new("insert into body (digest, content) ");
+            insert.push_values(chunk, |mut row, (digest, text)| {
+                row.push_bind(digest.to_string()).push_bind(*text);
+            });
+            insert.push(" on conflict (digest) do nothing");
+            insert.build().persistent(false).execute(connection).await?;
+        });
+    }
+    Ok(())
+}
+
+/// Writes what became of objects. Of two changes to one object the later stands.
+pub(super) async fn change_inventory(
+    tx: &mut Tx,
+    target: &str,
+    changes: &[InventoryChange],
+) -> Result<()> {
+    let mut last: BTreeMap<(&str, &ObjectKey), Option<&Owned>> = BTreeMap::new();
+    for change in changes {
+        match change {
+            InventoryChange::Put {
+                node,
+                object,
+                owned,
+            } => last.insert((node, object), Some(owned)),
+            InventoryChange::Remove { node, object } => last.insert((node, object), None),
+        };
+    }
+    let mut puts = Vec::new();
+    let mut removals = Vec::new();
+    for ((node, object), owned) in last {
+        match owned {
+            Some(owned) => puts.push((node, object.to_string(), owned)),
+            None => removals.push((node, object.to_string())),
+        }
+    }
+    for chunk in puts.chunks(BATCH) {
+        on_tx!(tx, |connection| {
+            let mut upsert = QueryBuilder::new(
+                "insert into inventory (target, node, object, stack, desired, observed, \
+                 gateway_version, run, observed_at) ",
+            );
+            upsert.push_values(chunk, |mut row, (node, object, owned)| {
+                row.push_bind(target)
+                    .push_bind(*node)
+                    .push_bind(object)
+                    .push_bind(&owned.stack)
+                    .push_bind(owned.desired.to_string())
+                    .push_bind(owned.observed.map(|observed| observed.to_string()))
+                    .push_bind(&owned.gateway_version)
+                    .push_bind(&owned.run.0)
+                    .push_bind(owned.observed_at);
+            });
+            upsert.push(
+                " on conflict (target, node, object) do update set stack = excluded.stack, \
+                 desired = excluded.desired, observed = excluded.observed, \
+                 gateway_version = excluded.gateway_version, run = excluded.run, \
+                 observed_at = excluded.observed_at",
+            );
+            upsert.build().persistent(false).execute(connection).await?;
+        });
+    }
+    for chunk in removals.chunks(BATCH) {
+        on_tx!(tx, |connection| {
+            let mut delete = QueryBuilder::new("delete from inventory where target = ");
+            delete.push_bind(target).push(" and (node, object) in (");
+            delete.push_values(chunk, |mut row, (node, object)| {
+                row.push_bind(*node).push_bind(object);
+            });
+            delete.push(")");
+            delete.build().persistent(false).execute(connection).await?;
+        });
+    }
+    Ok(())
+}
+
+#[derive(sqlx::FromRow)]
+struct OwnedRow {
+    object: String,
+    stack: String,
+    desired: String,
+    observed: Option<String>,
+    gateway_version: String,
+    run: String,
+    observed_at: i64,
+}
+
+impl OwnedRow {
+    fn read(self) -> Result<(ObjectKey, Owned)> {
+        let owned = Owned {
+            desired: parse("digest", &self.desired)?,
+            observed: parse_opt("digest", self.observed.as_deref())?,
+            stack: self.stack,
+            gateway_version: self.gateway_version,
+            run: RunId(self.run),
+            observed_at: self.observed_at,
+        };
+        Ok((parse("object", &self.object)?, owned))
+    }
+}

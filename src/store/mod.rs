@@ -1,0 +1,47 @@
+//! What Lockstep remembers: deliveries, what every stack is asked for, leases, runs, the inventory
+//! and the history, in SQLite (embedded) or Postgres (scaled out).
+//!
+//! It stores what it is given and decides nothing. It never masks: bodies come masked, previous
+//! bodies come sealed. It never asks the machine what time it is: times are microseconds UTC, bound
+//! by the caller, except for leases, which the database's clock alone judges.
+//!
+//! Every query is written once, in SQL that both databases take: `$1`, `returning`,
+//! `on conflict`, row values, common table expressions. Where the two differ, the migrations hide
+//! it (the view `clock`, the computed columns of `audit_event`, the triggers that refuse), or
+//! `locking!` does. Not used: `now()`, arrays, `ilike`, JSON operators in queries, enum types,
+//! `skip locked`. JSON is stored as text, because hashes are over the text.
+//!
+//! Every writing method is one transaction. In it, rows are locked in one order: the lease, then
+//! stacks by name, then everything else, and the head of the history last.
+//!
+//! Reading order: `db` (the two databases and the macros that let one text serve both), [`inbox`],
+//! [`stack`], [`lease`], [`runs`], [`inventory`], [`audit`], [`history`], [`queue`].
+
+#[macro_use]
+mod db;
+
+pub mod audit;
+mod error;
+pub mod history;
+pub mod inbox;
+pub mod installation;
+pub mod inventory;
+pub mod lease;
+mod person;
+pub mod queue;
+pub mod runs;
+pub mod stack;
+
+pub use db::{FILE, POSTGRES_MIGRATIONS, PgOptions, SQLITE_MIGRATIONS, Store};
+pub use error::{Error, Result};
+
+pub use audit::{EventFilter, Head};
+pub use history::{RunDetail, RunFilter};
+pub use inbox::{CommitRef, Delivery, Recorded};
+pub use installation::InstallationKey;
+pub use inventory::{Body, InventoryChange};
+pub use lease::{Holder, Lease};
+pub use person::Erased;
+pub use queue::{LocalQueue, PutError, QueueDepth, QueueLimits, QueueMessage};
+pub use runs::{ChangeOutcome, Finish, Intent, NewRun, OpenRun, Run, Settle, Undo};
+pub use stack::{StackState, StackTarget};

@@ -1,0 +1,180 @@
+//! Erasing a person: the openings of the history's commitments, and what deliveries and runs say
+//! of people. The history's hashes stay as they are, and an event says that it was done.
+
+use sqlx::QueryBuilder;
+
+use super::{
+    Store,
+    audit::append,
+    db::BATCH,
+    error::{Result, parse_json},
+    inbox::{CommitRef, commits_text},
+};
+use crate::domain::audit::event::{NewEvent, Person};
+
+/// What stands where a person was named in a text.
+const ERASED: &str = "[erased]";
+
+/// How many records named the person.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Erased {
+    /// Commitments of the history that nobody can open any more.
+    pub commitments: usize,
+    pub deliveries: usize,
+    pub runs: usize,
+}
+
+/// A delivery or a run that names the person, and what it says after that.
+struct Rewrite {
+    id: String,
+    pusher: Option<String>,
+    commits: String,
+}
+
+impl Store {
+    /// Erases whoever goes by this name, login or address, upper and lower case alike. What is
+    /// recorded of them later is a new record. `event` says that it was done, and names nobody.
+    pub async fn erase_person(&self, name: &str, event: &NewEvent) -> Result<Erased> {
+        let commitments = self.commitments_to(name).await?;
+        let deliveries = self.rewrites("delivery", name).await?;
+        let runs = self.rewrites("run", name).await?;
+        retrying!(async {
+            let mut tx = self.begin().await?;
+            for chunk in commitments.chunks(BATCH) {
+                on_tx!(&mut tx, |connection| {
+                    let mut delete =
+                        QueryBuilder::new("delete from audit_person where commitment in (");
+                    let mut list = delete.separated(", ");
+                    for commitment in chunk {
+                        list.push_bind(commitment);
+                    }
+                    delete.push(")");
+                    delete.build().persistent(false).execute(connection).await?;
+                });
+            }
+            for (table, rewrites) in [("delivery", &deliveries), ("run", &runs)] {
+                for chunk in rewrites.chunks(BATCH) {
+                    on_tx!(&mut tx, |connection| {
+                        let mut update = QueryBuilder::new("with known (id, pusher, commits) as (");
+                        update.push_values(chunk, |mut row, rewrite| {
+                            row.push_bind(&rewrite.id)
+                                .push_bind(&rewrite.pusher)
+                                .push_bind(&rewrite.commits);
+                        });
+                        update
+                            .push(") update ")
+                            .push(table)
+                            .push(" set pusher = known.pusher, commits = known.commits from known where ")
+                            .push(table)
+                            .push(".id = known.id");
+                        update.build().persistent(false).execute(connection).await?;
+                    });
+                }
+            }
+            append(&mut tx, std::slice::from_ref(event)).await?;
+            tx.commit().await
+        })?;
+        Ok(Erased {
+            commitments: commitments.len(),
+            deliveries: deliveries.len(),
+            runs: runs.len(),
+        })
+    }
+
+    async fn commitments_to(&self, name: &str) -> Result<Vec<String>> {
+        let mut found = Vec::new();
+        let mut after = String::new();
+        loop {
+            let page: Vec<(String, String)> = on_pool!(self, |pool| {
+                sqlx::query_as(
+                    "select commitment, value from audit_person where commitment > $1 \
+                     order by commitment limit 1000",
+                )
+                .bind(&after)
+                .fetch_all(pool)
+                .await?
+            });
+            let Some((last, _)) = page.last() else {
+                return Ok(found);
+            };
+            after.clone_from(last);
+            for (commitment, value) in page {
+                if names(&parse_json("person", &value)?, name) {
+                    found.push(commitment);
+                }
+            }
+        }
+    }
+
+    async fn rewrites(&self, table: &'static str, name: &str) -> Result<Vec<Rewrite>> {
+        let mut found = Vec::new();
+        let mut after = String::new();
+        loop {
+            let page: Vec<(String, Option<String>, String)> = on_pool!(self, |pool| {
+                let mut select = QueryBuilder::new("select id, pusher, commits from ");
+                select
+                    .push(table)
+                    .push(" where id > ")
+                    .push_bind(&after)
+                    .push(" order by id limit 500");
+                select.build_query_as().fetch_all(pool).await?
+            });
+            let Some((last, _, _)) = page.last() else {
+                return Ok(found);
+            };
+            after.clone_from(last);
+            for (id, pusher, commits) in page {
+                found.extend(rewrite(id, pusher, &commits, name)?);
+            }
+        }
+    }
+}
+
+fn rewrite(
+    id: String,
+    pusher: Option<String>,
+    commits: &str,
+    name: &str,
+) -> Result<Option<Rewrite>> {
+    let mut changed = false;
+    let pusher = match pusher {
+        Some(text) if names(&parse_json("person", &text)?, name) => {
+            changed = true;
+            None
+        }
+        other => other,
+    };
+    let mut commits: Vec<CommitRef> = parse_json("list of commits", commits)?;
+    for commit in &mut commits {
+        if commit
+            .author
+            .as_ref()
+            .is_some_and(|author| names(author, name))
+        {
+            commit.author = None;
+            changed = true;
+        }
+        // Trailers such as `Signed-off-by` name people too.
+        if !name.is_empty() && commit.message.contains(name) {
+            commit.message = commit.message.replace(name, ERASED);
+            changed = true;
+        }
+    }
+    Ok(changed.then(|| Rewrite {
+        id,
+        pusher,
+        commits: commits_text(&commits),
+    }))
+}
+
+fn names(person: &Person, name: &str) -> bool {
+    let Person {
+        name: full,
+        login,
+        email,
+    } = person;
+    [full, login, email]
+        .into_iter()
+        .flatten()
+        .any(|each| each.to_lowercase() == name.to_lowercase())
+}

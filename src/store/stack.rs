@@ -1,0 +1,363 @@
+//! What every stack is asked for, and how far it got: there is work while `wanted > done`.
+
+use std::collections::BTreeMap;
+
+use sqlx::QueryBuilder;
+
+use super::{
+    Store,
+    db::{BATCH, Tx, clean_opt},
+    error::{Result, parse_opt},
+    runs::{Finish, Settle},
+};
+use crate::domain::{
+    revision::Revision,
+    run::{RunId, RunStatus, Trigger},
+};
+
+/// A stack and the target that it is synced to.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StackTarget {
+    pub stack: String,
+    pub target: String,
+}
+
+impl StackTarget {
+    pub fn new(stack: impl Into<String>, target: impl Into<String>) -> Self {
+        Self {
+            stack: stack.into(),
+            target: target.into(),
+        }
+    }
+}
+
+/// How a stack stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StackState {
+    pub stack: String,
+    pub target: String,
+    /// Grows with every reason to look at the stack.
+    pub wanted: i64,
+    /// The `wanted` that the last settled run began with.
+    pub done: i64,
+    /// How many runs in a row could not settle.
+    pub attempt: i64,
+    /// When the next run may begin: microseconds UTC.
+    pub not_before: i64,
+    /// The latest reason; it stands for what is wanted and not done.
+    pub pending_trigger: Option<Trigger>,
+    /// The revision that the target was brought to last, when, and by which run.
+    pub settled: Option<Revision>,
+    pub settled_at: Option<i64>,
+    pub settled_run: Option<RunId>,
+    pub last_status: Option<RunStatus>,
+    pub last_run: Option<RunId>,
+    pub last_success_at: Option<i64>,
+    /// What a person should know, in a sentence.
+    pub problem: Option<String>,
+    /// How many objects differ from what the last run left.
+    pub drifted: i64,
+    pub drift_checked_at: Option<i64>,
+}
+
+impl StackState {
+    pub fn is_pending(&self) -> bool {
+        self.wanted > self.done
+    }
+}
+
+/// When `wanted` grows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Raise {
+    Always,
+    /// Not when there is work anyway.
+    WhenIdle,
+}
+
+impl Store {
+    /// Asks for a run of the stack. A timer's reason adds nothing to work that waits already; a
+    /// person's reason always counts, and ends a wait for another try. Says whether it counted.
+    pub async fn want(&self, stack: &StackTarget, trigger: Trigger) -> Result<bool> {
+        let when = match trigger {
+            Trigger::Sweep | Trigger::Drift | Trigger::StartUp => Raise::WhenIdle,
+            Trigger::Push | Trigger::Manual | Trigger::Approval => Raise::Always,
+        };
+        retrying!(async {
+            let mut tx = self.begin().await?;
+            let raised = raise(&mut tx, std::slice::from_ref(stack), trigger, when).await?;
+            tx.commit().await?;
+            Ok(!raised.is_empty())
+        })
+    }
+
+    /// Every stack that was ever asked for, by name.
+    pub async fn stack_states(&self) -> Result<Vec<StackState>> {
+        let rows: Vec<StackRow> = on_pool!(self, |pool| {
+            sqlx::query_as(
+                "select stack, target, wanted, done, attempt, not_before, pending_trigger, \
+                 settled, settled_at, settled_run, last_status, last_run, last_success_at, \
+                 problem, drifted, drift_checked_at from stack_state order by stack",
+            )
+            .fetch_all(pool)
+            .await?
+        });
+        rows.into_iter().map(StackState::try_from).collect()
+    }
+
+    pub async fn stack_state(&self, stack: &str) -> Result<Option<StackState>> {
+        let row: Option<StackRow> = on_pool!(self, |pool| {
+            sqlx::query_as(
+                "select stack, target, wanted, done, attempt, not_before, pending_trigger, \
+                 settled, settled_at, settled_run, last_status, last_run, last_success_at, \
+                 problem, drifted, drift_checked_at from stack_state where stack = $1",
+            )
+            .bind(stack)
+            .fetch_optional(pool)
+            .await?
+        });
+        row.map(StackState::try_from).transpose()
+    }
+
+    /// The stacks that have work and need not wait for another try.
+    pub async fn due(&self, now: i64) -> Result<Vec<StackTarget>> {
+        let rows: Vec<(String, String)> = on_pool!(self, |pool| {
+            sqlx::query_as(
+                "select stack, target from stack_state \
+                 where wanted > done and not_before <= $1 order by not_before, stack",
+            )
+            .bind(now)
+            .fetch_all(pool)
+            .await?
+        });
+        Ok(stack_targets(rows))
+    }
+
+    /// Whether an earlier run of the stack brought the target to this revision, as far as it was
+    /// allowed to.
+    pub async fn was_settled(&self, stack: &str, revision: &Revision) -> Result<bool> {
+        let found: i64 = on_pool!(self, |pool| {
+            sqlx::query_scalar(
+                "select count(*) from (select 1 from run where stack = $1 and revision = $2 \
+                 and status in ('succeeded', 'parked') limit 1) as found",
+            )
+            .bind(stack)
+            .bind(revision.as_str())
+            .fetch_one(pool)
+            .await?
+        });
+        Ok(found > 0)
+    }
+
+    /// Records how many objects of the stack differ from what its last run left.
+    pub async fn set_drift(&self, stack: &str, drifted: i64, now: i64) -> Result<()> {
+        retrying!(async {
+            let mut tx = self.begin().await?;
+            on_tx!(&mut tx, |connection| {
+                sqlx::query(
+                    "update stack_state set drifted = $2, drift_checked_at = $3 where stack = $1",
+                )
+                .bind(stack)
+                .bind(drifted)
+                .bind(now)
+                .execute(connection)
+                .await?;
+            });
+            tx.commit().await
+        })
+    }
+
+    /// For every stack with work: when the oldest delivery that waits for it was received. Work
+    /// that no delivery stands for is not in it.
+    pub async fn oldest_unsettled(&self) -> Result<BTreeMap<String, i64>> {
+        let rows: Vec<(String, i64)> = on_pool!(self, |pool| {
+            sqlx::query_as(
+                "select t.stack, min(d.received_at) from stack_state t \
+                 join delivery_stack s on s.stack = t.stack and s.generation > t.done \
+                 join delivery d on d.id = s.delivery \
+                 where t.wanted > t.done group by t.stack",
+            )
+            .fetch_all(pool)
+            .await?
+        });
+        Ok(rows.into_iter().collect())
+    }
+}
+
+pub(super) fn stack_targets(rows: Vec<(String, String)>) -> Vec<StackTarget> {
+    rows.into_iter()
+        .map(|(stack, target)| StackTarget { stack, target })
+        .collect()
+}
+
+/// Raises `wanted` by one for every stack, and answers the new values of those that were raised.
+/// The rows are taken in the order of their names, so that two transactions cannot wait for each
+/// other.
+pub(super) async fn raise(
+    tx: &mut Tx,
+    stacks: &[StackTarget],
+    trigger: Trigger,
+    when: Raise,
+) -> Result<Vec<(String, i64)>> {
+    let targets: BTreeMap<&str, &str> = stacks
+        .iter()
+        .map(|each| (each.stack.as_str(), each.target.as_str()))
+        .collect();
+    let targets: Vec<_> = targets.into_iter().collect();
+    let condition = match when {
+        Raise::Always => "",
+        Raise::WhenIdle => " where stack_state.wanted <= stack_state.done",
+    };
+    let mut raised: Vec<(String, i64)> = Vec::with_capacity(targets.len());
+    for chunk in targets.chunks(BATCH) {
+        let rows: Vec<(String, i64)> = on_tx!(tx, |connection| {
+            let mut upsert = QueryBuilder::new(
+                "insert into stack_state (stack, target, wanted, done, attempt, not_before, \
+                 pending_trigger, drifted) ",
+            );
+            upsert.push_values(chunk, |mut row, (stack, target)| {
+                row.push_bind(*stack).push_bind(*target);
+                row.push("1, 0, 0, 0").push_bind(trigger.as_str());
+                row.push("0");
+            });
+            upsert.push(
+                " on conflict (stack) do update set target = excluded.target, \
+                 wanted = stack_state.wanted + 1, attempt = 0, not_before = 0, \
+                 pending_trigger = excluded.pending_trigger",
+            );
+            upsert.push(condition);
+            upsert.push(" returning stack, wanted");
+            upsert
+                .build_query_as()
+                .persistent(false)
+                .fetch_all(connection)
+                .await?
+        });
+        raised.extend(rows);
+    }
+    Ok(raised)
+}
+
+/// Brings a stack's row in line with a run that ended.
+pub(super) async fn settle(
+    tx: &mut Tx,
+    stack: &StackTarget,
+    run: &RunId,
+    finish: &Finish,
+) -> Result<()> {
+    // A run that a crash interrupted says nothing about its stack; the one that resolves it does.
+    if matches!(finish.status, RunStatus::Interrupted | RunStatus::Running) {
+        return Ok(());
+    }
+    let succeeded_at = (finish.status == RunStatus::Succeeded).then_some(finish.at);
+    on_tx!(tx, |connection| {
+        sqlx::query(
+            "insert into stack_state (stack, target, wanted, done, attempt, not_before, drifted, \
+             last_status, last_run, last_success_at, problem) \
+             values ($1, $2, 0, 0, 0, 0, 0, $3, $4, $5, $6) \
+             on conflict (stack) do update set last_status = excluded.last_status, \
+             last_run = excluded.last_run, problem = excluded.problem, \
+             last_success_at = coalesce(excluded.last_success_at, stack_state.last_success_at), \
+             drifted = case when excluded.last_success_at is null then stack_state.drifted \
+             else 0 end",
+        )
+        .bind(&stack.stack)
+        .bind(&stack.target)
+        .bind(finish.status.as_str())
+        .bind(&run.0)
+        .bind(succeeded_at)
+        .bind(clean_opt(finish.problem.as_deref()))
+        .execute(connection)
+        .await?;
+    });
+    match &finish.settle {
+        Settle::Done { claimed, settled } => {
+            on_tx!(tx, |connection| {
+                sqlx::query(
+                    "update stack_state set attempt = 0, not_before = 0, \
+                     done = case when done > $2 then done else $2 end, \
+                     wanted = case when wanted > $2 then wanted else $2 end where stack = $1",
+                )
+                .bind(&stack.stack)
+                .bind(claimed)
+                .execute(connection)
+                .await?;
+            });
+            if let Some(revision) = settled {
+                on_tx!(tx, |connection| {
+                    sqlx::query(
+                        "update stack_state set settled = $2, settled_at = $3, settled_run = $4 \
+                         where stack = $1",
+                    )
+                    .bind(&stack.stack)
+                    .bind(revision.as_str())
+                    .bind(finish.at)
+                    .bind(&run.0)
+                    .execute(connection)
+                    .await?;
+                });
+            }
+        }
+        Settle::Retry {
+            attempt,
+            not_before,
+        } => {
+            on_tx!(tx, |connection| {
+                sqlx::query(
+                    "update stack_state set attempt = $2, not_before = $3 where stack = $1",
+                )
+                .bind(&stack.stack)
+                .bind(attempt)
+                .bind(not_before)
+                .execute(connection)
+                .await?;
+            });
+        }
+        Settle::Keep => {}
+    }
+    Ok(())
+}
+
+#[derive(sqlx::FromRow)]
+struct StackRow {
+    stack: String,
+    target: String,
+    wanted: i64,
+    done: i64,
+    attempt: i64,
+    not_before: i64,
+    pending_trigger: Option<String>,
+    settled: Option<String>,
+    settled_at: Option<i64>,
+    settled_run: Option<String>,
+    last_status: Option<String>,
+    last_run: Option<String>,
+    last_success_at: Option<i64>,
+    problem: Option<String>,
+    drifted: i64,
+    drift_checked_at: Option<i64>,
+}
+
+impl TryFrom<StackRow> for StackState {
+    type Error = super::Error;
+
+    fn try_from(row: StackRow) -> Result<Self> {
+        Ok(Self {
+            pending_trigger: parse_opt("trigger", row.pending_trigger.as_deref())?,
+            settled: parse_opt("revision", row.settled.as_deref())?,
+            last_status: parse_opt("status", row.last_status.as_deref())?,
+            settled_run: row.settled_run.map(RunId),
+            last_run: row.last_run.map(RunId),
+            stack: row.stack,
+            target: row.target,
+            wanted: row.wanted,
+            done: row.done,
+            attempt: row.attempt,
+            not_before: row.not_before,
+            settled_at: row.settled_at,
+            last_success_at: row.last_success_at,
+            problem: row.problem,
+            drifted: row.drifted,
+            drift_checked_at: row.drift_checked_at,
+        })
+    }
+}
