@@ -3,7 +3,7 @@
 
 use std::{
     collections::BTreeMap,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -18,7 +18,7 @@ use crate::{
     keys::InstallationKey,
     metrics::Metrics,
     queue::JetStream,
-    store::{LocalQueue, PgOptions, StackTarget, Store},
+    store::{LocalQueue, PgOptions, QueueLimits, StackState, StackTarget, Store},
     tyk::gateway,
     webhook::RepositoryName,
 };
@@ -61,6 +61,11 @@ pub struct Stack {
 }
 
 impl Stack {
+    /// How it stands before anybody asked for it.
+    pub fn fresh_state(&self) -> StackState {
+        StackState::new(&self.id())
+    }
+
     pub fn id(&self) -> StackTarget {
         StackTarget {
             stack: self.name.clone(),
@@ -70,14 +75,14 @@ impl Stack {
 }
 
 /// Where pushes wait: a table of the embedded store, or JetStream.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub enum Queue {
     Local(LocalQueue),
     JetStream(JetStream),
 }
 
 /// Everything a worker needs. Cloning shares it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct App {
     pub store: Store,
     pub queue: Queue,
@@ -123,7 +128,10 @@ impl App {
     }
 
     /// Microseconds since 1970, UTC.
-    #[expect(clippy::unused_self, reason = "the time is asked for where the app is at hand")]
+    #[expect(
+        clippy::unused_self,
+        reason = "the time is asked for where the app is at hand"
+    )]
     pub fn now(&self) -> i64 {
         now()
     }
@@ -179,15 +187,15 @@ async fn open_embedded(embedded: &Embedded) -> anyhow::Result<Opened> {
         .with_context(|| format!("cannot open the data folder {}", dir.display()))?;
     let key = match &embedded.secret_key {
         Some(key) => installation_key(key)?,
-        None => InstallationKey::new(store.installation_key_embedded(dir).await?),
+        None => InstallationKey::new(*store.installation_key_embedded(dir).await?.expose_secret()),
     };
     store.check_key(key.bytes()).await?;
-    let queue = Queue::Local(LocalQueue::start(&store)?);
+    let queue = Queue::Local(store.local_queue(QueueLimits::default())?);
     Ok((store, queue, key, dir.clone()))
 }
 
 async fn open_scaled_out(scaled_out: &ScaledOut) -> anyhow::Result<Opened> {
-    let store = Store::postgres(&scaled_out.postgres, PgOptions::default())
+    let store = Store::postgres(&scaled_out.postgres, &PgOptions::default())
         .await
         .context("cannot open the database")?;
     let key = installation_key(&scaled_out.secret_key)?;
@@ -278,9 +286,4 @@ fn stacks(
         stacks.insert(built.name.clone(), Arc::new(built));
     }
     Ok(stacks)
-}
-
-/// The configuration file's folder, for messages.
-pub fn folder_of(path: &Path) -> &Path {
-    path.parent().unwrap_or(Path::new("."))
 }

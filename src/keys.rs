@@ -85,7 +85,11 @@ mod tests {
         assert!(!sealed.windows(4).any(|window| window == b"body"));
         assert_eq!(key.open("run/0", &sealed).unwrap(), b"body");
         assert!(key.open("run/1", &sealed).is_err());
-        assert!(InstallationKey::new([2; 32]).open("run/0", &sealed).is_err());
+        assert!(
+            InstallationKey::new([2; 32])
+                .open("run/0", &sealed)
+                .is_err()
+        );
         assert!(key.open("run/0", b"short").is_err());
     }
 }

@@ -80,7 +80,11 @@ impl Metrics {
             "From a push's arrival to its being live and on record",
             push_to_live.clone(),
         );
-        registry.register("lockstep_run_seconds", "How long runs took", run_seconds.clone());
+        registry.register(
+            "lockstep_run_seconds",
+            "How long runs took",
+            run_seconds.clone(),
+        );
     }
 
     pub fn delivery(&self, webhook: &str, outcome: &str) {

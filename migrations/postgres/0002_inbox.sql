@@ -31,10 +31,15 @@ create table stack_state (
     settled_run text,
     last_status text,
     last_run text,
+    last_revision text,
     last_success_at bigint,
     problem text,
+    -- Since when deletions are held back.
+    held_since bigint,
     drifted bigint not null,
-    drift_checked_at bigint
+    drift_checked_at bigint,
+    -- Names the state of drift that is on record.
+    drift_seen text
 );
 
 create index stack_state_by_target on stack_state (target);

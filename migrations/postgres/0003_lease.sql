@@ -4,5 +4,6 @@ create table lease (
     target text primary key,
     owner text not null,
     fence bigint not null,
+    since bigint not null,
     until bigint not null
 );

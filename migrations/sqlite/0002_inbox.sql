@@ -31,10 +31,15 @@ create table stack_state (
     settled_run text,
     last_status text,
     last_run text,
+    last_revision text,
     last_success_at integer,
     problem text,
+    -- Since when deletions are held back.
+    held_since integer,
     drifted integer not null,
-    drift_checked_at integer
+    drift_checked_at integer,
+    -- Names the state of drift that is on record.
+    drift_seen text
 ) strict;
 
 create index stack_state_by_target on stack_state (target);

@@ -4,5 +4,6 @@ create table lease (
     target text primary key,
     owner text not null,
     fence integer not null,
+    since integer not null,
     until integer not null
 ) strict;

@@ -6,8 +6,10 @@ create table inventory (
     stack text not null,
     desired text not null,
     observed text,
+    listed text,
     gateway_version text not null,
     run text not null,
+    since integer not null,
     observed_at integer not null,
     primary key (target, node, object)
 ) strict;

@@ -80,6 +80,20 @@ impl Masker {
         masked
     }
 
+    /// The same for a part of a body: what stands at `pointer`.
+    pub fn mask_at(&self, pointer: &str, value: &Value, hide_all: bool) -> Value {
+        let mut masked = value.clone();
+        let mut place = pointer.to_owned();
+        if pointer.split('/').any(is_secret_name) {
+            self.hide_texts(&mut masked, &mut place);
+        } else {
+            // A header's value stands apart from its name, so it is hidden whatever the name.
+            let hide_all = hide_all || pointer.ends_with("/value");
+            self.visit(&mut masked, &mut place, hide_all);
+        }
+        masked
+    }
+
     fn visit(&self, value: &mut Value, pointer: &mut String, hide_all: bool) {
         match value {
             Value::Object(members) => {

@@ -71,9 +71,10 @@ async fn of_queue(queue: &Queue, registry: &mut Registry) -> anyhow::Result<()> 
     let set_aside: Gauge = Gauge::default();
     match queue {
         Queue::Local(local) => {
-            let depth = local.depth(crate::app::now()).await?;
-            messages.set(depth.messages);
-            oldest.set(depth.oldest_micros.map_or(0.0, seconds));
+            let depth = local.depth().await?;
+            let now = crate::app::now();
+            messages.set(depth.waiting);
+            oldest.set(depth.oldest.map_or(0.0, |at| seconds(now - at)));
             set_aside.set(depth.set_aside);
         }
         Queue::JetStream(jetstream) => {
@@ -83,7 +84,11 @@ async fn of_queue(queue: &Queue, registry: &mut Registry) -> anyhow::Result<()> 
             set_aside.set(i64::try_from(depth.set_aside).unwrap_or(i64::MAX));
         }
     }
-    registry.register("lockstep_queue_messages", "Messages that wait in the queue", messages);
+    registry.register(
+        "lockstep_queue_messages",
+        "Messages that wait in the queue",
+        messages,
+    );
     registry.register(
         "lockstep_queue_oldest_seconds",
         "Age of the oldest waiting message",
@@ -132,7 +137,7 @@ async fn of_store(app: &App, registry: &mut Registry) -> store::Result<()> {
             })
             .set(lease.age.as_secs_f64());
     }
-    if let Some(at) = app.store.oldest_unsettled().await? {
+    if let Some(at) = app.store.oldest_unsettled().await?.into_values().min() {
         unsettled.set(seconds(now - at));
     }
     registry.register(

@@ -14,7 +14,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::{app::App, app::Queue, metrics::Metrics};
 
 /// What the handlers share. A receiver alone has no store, no targets and no repositories.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct State {
     pub receiver: Option<Arc<receiver::Receiver>>,
     pub queue: Queue,

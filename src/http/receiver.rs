@@ -47,7 +47,6 @@ const BUDGET: usize = 256 * 1024;
 const LARGE: usize = 256 * 1024;
 
 /// What the receiver knows: the webhooks' secrets, by name.
-#[derive(Debug)]
 pub struct Receiver {
     webhooks: BTreeMap<String, Arc<Secrets>>,
     budget: Semaphore,
@@ -58,11 +57,7 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    pub fn new(
-        webhooks: BTreeMap<String, Arc<Secrets>>,
-        name: String,
-        nudge: Arc<Notify>,
-    ) -> Self {
+    pub fn new(webhooks: BTreeMap<String, Arc<Secrets>>, name: String, nudge: Arc<Notify>) -> Self {
         Self {
             webhooks,
             budget: Semaphore::new(BUDGET),
@@ -336,16 +331,19 @@ async fn enqueue(queue: &Queue, message: &Message) -> Result<(), Refusal> {
         )
     };
     match queue {
-        Queue::Local(local) => match local.put(message.id(), message.encode()).await {
+        Queue::Local(local) => match local.put(&message.id(), message.encode(), now()).await {
             Ok(()) => Ok(()),
-            Err(PutError::Busy) => Err(unavailable("queue_busy")),
+            Err(PutError::Busy | PutError::Full) => Err(unavailable("queue_busy")),
             Err(error) => {
                 warn!(%error, "a push could not be stored");
                 Err(unavailable("queue_down"))
             }
         },
         Queue::JetStream(jetstream) => {
-            match jetstream.publish(&message.id(), message.encode().into()).await {
+            match jetstream
+                .publish(&message.id(), message.encode().into())
+                .await
+            {
                 Ok(_) => Ok(()),
                 Err(PublishError::Full) => Err(unavailable("queue_full")),
                 Err(error) => {

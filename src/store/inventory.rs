@@ -66,7 +66,7 @@ impl Store {
     pub async fn inventory(&self, target: &str, node: &str) -> Result<Inventory> {
         let rows: Vec<OwnedRow> = on_pool!(self, |pool| {
             sqlx::query_as(
-                "select object, stack, desired, observed, gateway_version, run, observed_at \
+                "select object, stack, desired, observed, listed, gateway_version, run, since, observed_at \
                  from inventory where target = $1 and node = $2",
             )
             .bind(target)
@@ -179,8 +179,8 @@ pub(super) async fn change_inventory(
     for chunk in puts.chunks(BATCH) {
         on_tx!(tx, |connection| {
             let mut upsert = QueryBuilder::new(
-                "insert into inventory (target, node, object, stack, desired, observed, \
-                 gateway_version, run, observed_at) ",
+                "insert into inventory (target, node, object, stack, desired, observed, listed, \
+                 gateway_version, run, since, observed_at) ",
             );
             upsert.push_values(chunk, |mut row, (node, object, owned)| {
                 row.push_bind(target)
@@ -189,15 +189,17 @@ pub(super) async fn change_inventory(
                     .push_bind(&owned.stack)
                     .push_bind(owned.desired.to_string())
                     .push_bind(owned.observed.map(|observed| observed.to_string()))
+                    .push_bind(owned.listed.map(|listed| listed.to_string()))
                     .push_bind(&owned.gateway_version)
                     .push_bind(&owned.run.0)
+                    .push_bind(owned.since)
                     .push_bind(owned.observed_at);
             });
             upsert.push(
                 " on conflict (target, node, object) do update set stack = excluded.stack, \
                  desired = excluded.desired, observed = excluded.observed, \
-                 gateway_version = excluded.gateway_version, run = excluded.run, \
-                 observed_at = excluded.observed_at",
+                 listed = excluded.listed, gateway_version = excluded.gateway_version, \
+                 run = excluded.run, since = excluded.since, observed_at = excluded.observed_at",
             );
             upsert.build().persistent(false).execute(connection).await?;
         });
@@ -222,8 +224,10 @@ struct OwnedRow {
     stack: String,
     desired: String,
     observed: Option<String>,
+    listed: Option<String>,
     gateway_version: String,
     run: String,
+    since: i64,
     observed_at: i64,
 }
 
@@ -232,6 +236,8 @@ impl OwnedRow {
         let owned = Owned {
             desired: parse("digest", &self.desired)?,
             observed: parse_opt("digest", self.observed.as_deref())?,
+            listed: parse_opt("digest", self.listed.as_deref())?,
+            since: self.since,
             stack: self.stack,
             gateway_version: self.gateway_version,
             run: RunId(self.run),

@@ -31,6 +31,8 @@ pub struct Holder {
     pub owner: String,
     pub fence: i64,
     pub remaining: Duration,
+    /// For how long it has been held without a break.
+    pub age: Duration,
 }
 
 impl Lease {
@@ -78,10 +80,11 @@ impl Store {
             let mut tx = self.begin().await?;
             let fence = on_tx!(&mut tx, |connection| {
                 sqlx::query_scalar(
-                    "insert into lease (target, owner, fence, until) \
-                     values ($1, $2, 1, (select now from clock) + $3) \
+                    "insert into lease (target, owner, fence, since, until) \
+                     values ($1, $2, 1, (select now from clock), \
+                     (select now from clock) + $3) \
                      on conflict (target) do update set owner = excluded.owner, \
-                     fence = lease.fence + 1, until = excluded.until \
+                     fence = lease.fence + 1, since = excluded.since, until = excluded.until \
                      where lease.until <= (select now from clock) \
                      returning fence",
                 )
@@ -173,7 +176,7 @@ impl Store {
     pub async fn holder(&self, target: &str) -> Result<Option<Holder>> {
         let row: Option<HolderRow> = on_pool!(self, |pool| {
             sqlx::query_as(
-                "select target, owner, fence, until - clock.now as remaining \
+                "select target, owner, fence, until - clock.now as remaining, clock.now - since as age \
                  from lease cross join clock where target = $1 and until > clock.now",
             )
             .bind(target)
@@ -187,7 +190,7 @@ impl Store {
     pub async fn leases(&self) -> Result<Vec<Holder>> {
         let rows: Vec<HolderRow> = on_pool!(self, |pool| {
             sqlx::query_as(
-                "select target, owner, fence, until - clock.now as remaining \
+                "select target, owner, fence, until - clock.now as remaining, clock.now - since as age \
                  from lease cross join clock where until > clock.now order by target",
             )
             .fetch_all(pool)
@@ -227,6 +230,7 @@ struct HolderRow {
     owner: String,
     fence: i64,
     remaining: i64,
+    age: i64,
 }
 
 impl From<HolderRow> for Holder {
@@ -236,6 +240,7 @@ impl From<HolderRow> for Holder {
             owner: row.owner,
             fence: row.fence,
             remaining: Duration::from_micros(row.remaining.unsigned_abs()),
+            age: Duration::from_micros(row.age.unsigned_abs()),
         }
     }
 }

@@ -97,6 +97,8 @@ pub struct Finish {
     pub settle: Settle,
     /// What a person should know about the stack from now on.
     pub problem: Option<String>,
+    /// Whether deletions are held back now; `None` when the run could not say.
+    pub holds_deletions: Option<bool>,
     pub events: Vec<NewEvent>,
 }
 

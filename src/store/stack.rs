@@ -6,11 +6,12 @@ use sqlx::QueryBuilder;
 
 use super::{
     Store,
-    db::{BATCH, Tx, clean_opt},
+    db::{BATCH, Tx, clean, clean_opt},
     error::{Result, parse_opt},
     runs::{Finish, Settle},
 };
 use crate::domain::{
+    canonical::Digest,
     revision::Revision,
     run::{RunId, RunStatus, Trigger},
 };
@@ -52,15 +53,46 @@ pub struct StackState {
     pub settled_run: Option<RunId>,
     pub last_status: Option<RunStatus>,
     pub last_run: Option<RunId>,
+    /// The revision that the last run was at, whatever came of it.
+    pub last_revision: Option<Revision>,
     pub last_success_at: Option<i64>,
     /// What a person should know, in a sentence.
     pub problem: Option<String>,
+    /// Since when deletions are held back, if they are.
+    pub held_since: Option<i64>,
     /// How many objects differ from what the last run left.
     pub drifted: i64,
     pub drift_checked_at: Option<i64>,
+    /// Names the state of drift that is on record already.
+    pub drift_seen: Option<Digest>,
 }
 
 impl StackState {
+    /// Of a stack that nobody ever asked for.
+    pub fn new(stack: &StackTarget) -> Self {
+        Self {
+            stack: stack.stack.clone(),
+            target: stack.target.clone(),
+            wanted: 0,
+            done: 0,
+            attempt: 0,
+            not_before: 0,
+            pending_trigger: None,
+            settled: None,
+            settled_at: None,
+            settled_run: None,
+            last_status: None,
+            last_run: None,
+            last_revision: None,
+            last_success_at: None,
+            problem: None,
+            held_since: None,
+            drifted: 0,
+            drift_checked_at: None,
+            drift_seen: None,
+        }
+    }
+
     pub fn is_pending(&self) -> bool {
         self.wanted > self.done
     }
@@ -95,8 +127,8 @@ impl Store {
         let rows: Vec<StackRow> = on_pool!(self, |pool| {
             sqlx::query_as(
                 "select stack, target, wanted, done, attempt, not_before, pending_trigger, \
-                 settled, settled_at, settled_run, last_status, last_run, last_success_at, \
-                 problem, drifted, drift_checked_at from stack_state order by stack",
+                 settled, settled_at, settled_run, last_status, last_run, last_revision, \
+                 last_success_at, problem, held_since, drifted, drift_checked_at, drift_seen from stack_state order by stack",
             )
             .fetch_all(pool)
             .await?
@@ -108,8 +140,8 @@ impl Store {
         let row: Option<StackRow> = on_pool!(self, |pool| {
             sqlx::query_as(
                 "select stack, target, wanted, done, attempt, not_before, pending_trigger, \
-                 settled, settled_at, settled_run, last_status, last_run, last_success_at, \
-                 problem, drifted, drift_checked_at from stack_state where stack = $1",
+                 settled, settled_at, settled_run, last_status, last_run, last_revision, \
+                 last_success_at, problem, held_since, drifted, drift_checked_at, drift_seen from stack_state where stack = $1",
             )
             .bind(stack)
             .fetch_optional(pool)
@@ -149,16 +181,51 @@ impl Store {
     }
 
     /// Records how many objects of the stack differ from what its last run left.
-    pub async fn set_drift(&self, stack: &str, drifted: i64, now: i64) -> Result<()> {
+    pub async fn set_drift(
+        &self,
+        stack: &str,
+        drifted: i64,
+        seen: Option<Digest>,
+        now: i64,
+    ) -> Result<()> {
         retrying!(async {
             let mut tx = self.begin().await?;
             on_tx!(&mut tx, |connection| {
                 sqlx::query(
-                    "update stack_state set drifted = $2, drift_checked_at = $3 where stack = $1",
+                    "update stack_state set drifted = $2, drift_checked_at = $3, drift_seen = $4 \
+                     where stack = $1",
                 )
                 .bind(stack)
                 .bind(drifted)
                 .bind(now)
+                .bind(seen.map(|seen| seen.to_string()))
+                .execute(connection)
+                .await?;
+            });
+            tx.commit().await
+        })
+    }
+
+    /// Puts off the next try without a run on record: the same trouble as before, or a Git host
+    /// that lags behind.
+    pub async fn postpone(
+        &self,
+        stack: &str,
+        attempt: i64,
+        not_before: i64,
+        problem: &str,
+    ) -> Result<()> {
+        retrying!(async {
+            let mut tx = self.begin().await?;
+            on_tx!(&mut tx, |connection| {
+                sqlx::query(
+                    "update stack_state set attempt = $2, not_before = $3, problem = $4 \
+                     where stack = $1",
+                )
+                .bind(stack)
+                .bind(attempt)
+                .bind(not_before)
+                .bind(clean(problem))
                 .execute(connection)
                 .await?;
             });
@@ -252,10 +319,12 @@ pub(super) async fn settle(
     on_tx!(tx, |connection| {
         sqlx::query(
             "insert into stack_state (stack, target, wanted, done, attempt, not_before, drifted, \
-             last_status, last_run, last_success_at, problem) \
-             values ($1, $2, 0, 0, 0, 0, 0, $3, $4, $5, $6) \
+             last_status, last_run, last_success_at, problem, last_revision) \
+             values ($1, $2, 0, 0, 0, 0, 0, $3, $4, $5, $6, \
+             (select revision from run where id = $4)) \
              on conflict (stack) do update set last_status = excluded.last_status, \
              last_run = excluded.last_run, problem = excluded.problem, \
+             last_revision = excluded.last_revision, \
              last_success_at = coalesce(excluded.last_success_at, stack_state.last_success_at), \
              drifted = case when excluded.last_success_at is null then stack_state.drifted \
              else 0 end",
@@ -269,6 +338,20 @@ pub(super) async fn settle(
         .execute(connection)
         .await?;
     });
+    if let Some(holds) = finish.holds_deletions {
+        let statement = if holds {
+            "update stack_state set held_since = coalesce(held_since, $2) where stack = $1"
+        } else {
+            "update stack_state set held_since = null where stack = $1 and $2 = $2"
+        };
+        on_tx!(tx, |connection| {
+            sqlx::query(statement)
+                .bind(&stack.stack)
+                .bind(finish.at)
+                .execute(connection)
+                .await?;
+        });
+    }
     match &finish.settle {
         Settle::Done { claimed, settled } => {
             on_tx!(tx, |connection| {
@@ -331,10 +414,13 @@ struct StackRow {
     settled_run: Option<String>,
     last_status: Option<String>,
     last_run: Option<String>,
+    last_revision: Option<String>,
     last_success_at: Option<i64>,
     problem: Option<String>,
+    held_since: Option<i64>,
     drifted: i64,
     drift_checked_at: Option<i64>,
+    drift_seen: Option<String>,
 }
 
 impl TryFrom<StackRow> for StackState {
@@ -347,6 +433,8 @@ impl TryFrom<StackRow> for StackState {
             last_status: parse_opt("status", row.last_status.as_deref())?,
             settled_run: row.settled_run.map(RunId),
             last_run: row.last_run.map(RunId),
+            last_revision: parse_opt("revision", row.last_revision.as_deref())?,
+            drift_seen: parse_opt("digest", row.drift_seen.as_deref())?,
             stack: row.stack,
             target: row.target,
             wanted: row.wanted,
@@ -356,6 +444,7 @@ impl TryFrom<StackRow> for StackState {
             settled_at: row.settled_at,
             last_success_at: row.last_success_at,
             problem: row.problem,
+            held_since: row.held_since,
             drifted: row.drifted,
             drift_checked_at: row.drift_checked_at,
         })

@@ -4,13 +4,16 @@
 //! One request at a time; no write without enough of the lease left for it; no write between a
 //! reload's request and its answer; a 200 is believed only when the change is seen.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{lease::Holding, observe::{Observation, listed_with_jwt}};
+use super::{
+    lease::Holding,
+    observe::{Observation, listed_with_jwt},
+};
 use crate::{
-    app::TargetHandle,
+    app::Target,
     domain::{
         diff::FieldChange,
         normalize,
@@ -54,7 +57,7 @@ pub struct Sent {
 /// Sends a wave's requests, in order. A refusal concerns its object alone; trouble with the
 /// gateway itself ends the wave.
 pub async fn send(
-    target: &TargetHandle,
+    target: &Target,
     holding: &Holding,
     wave: &[Change],
     desired: &PreparedDesired,
@@ -91,7 +94,8 @@ pub async fn send(
                 } else {
                     Outcome::Failed
                 };
-                sent.done.insert(place, Done::new(outcome, error.to_string()));
+                sent.done
+                    .insert(place, Done::new(outcome, error.to_string()));
                 if ends_wave {
                     sent.broken = Some(error);
                 }
@@ -102,7 +106,7 @@ pub async fn send(
 }
 
 async fn request(
-    target: &TargetHandle,
+    target: &Target,
     change: &Change,
     desired: &PreparedDesired,
 ) -> Result<Option<Done>, Error> {
@@ -110,7 +114,10 @@ async fn request(
     match change.action {
         Action::Create | Action::Update => {
             let Some(wanted) = desired.get(key) else {
-                return Ok(Some(Done::new(Outcome::Failed, "Git no longer describes it")));
+                return Ok(Some(Done::new(
+                    Outcome::Failed,
+                    "Git no longer describes it",
+                )));
             };
             target
                 .client
@@ -134,7 +141,10 @@ async fn request(
 #[derive(Debug, Clone, PartialEq)]
 pub enum Verdict {
     /// Live as asked; the gateway keeps no trace of these fields.
-    Right { dropped: Vec<String>, note: Option<String> },
+    Right {
+        dropped: Vec<String>,
+        note: Option<String>,
+    },
     /// Not listed any more, or not yet.
     Vanished,
     /// Listed on another listen path than asked.
@@ -174,7 +184,10 @@ impl Verdict {
             )),
             Self::Differs { fields } => {
                 let shown: Vec<String> = fields.iter().take(5).map(ToString::to_string).collect();
-                Some(format!("read back otherwise than written: {}", shown.join("; ")))
+                Some(format!(
+                    "read back otherwise than written: {}",
+                    shown.join("; ")
+                ))
             }
             Self::StillThere => Some(format!(
                 "{key} is still on the gateway: its file does not bear its id, so the gateway \
@@ -228,7 +241,9 @@ pub fn judge(
             note: None,
         };
     }
-    let mask = |value: Option<Value>, pointer: &str| value.map(|value| masker.mask_at(pointer, &value));
+    let mask = |value: Option<Value>, pointer: &str| {
+        value.map(|value| masker.mask_at(pointer, &value, wanted.references))
+    };
     let fields = kept
         .differs
         .into_iter()
@@ -253,7 +268,10 @@ fn judge_projection(asked: &Value, listed: &Value) -> Verdict {
     let mut fields = Vec::new();
     for (wanted_at, found_at) in [
         ("/x-tyk-api-gateway/info/name", "/name"),
-        ("/x-tyk-api-gateway/server/listenPath/value", "/proxy/listen_path"),
+        (
+            "/x-tyk-api-gateway/server/listenPath/value",
+            "/proxy/listen_path",
+        ),
         ("/x-tyk-api-gateway/upstream/url", "/proxy/target_url"),
     ] {
         let wanted = asked.pointer(wanted_at);
@@ -283,7 +301,7 @@ fn judge_projection(asked: &Value, listed: &Value) -> Verdict {
 
 /// Reads back the documents of the OAS APIs that a wave wrote, one at a time.
 pub async fn documents(
-    target: &TargetHandle,
+    target: &Target,
     wave: &[Change],
     observation: &Observation,
 ) -> Result<BTreeMap<ObjectKey, Value>, Error> {
@@ -310,7 +328,7 @@ pub async fn documents(
 /// The bodies that a wave is about to overwrite or delete, as they are live now, so that they can
 /// be put back. An OAS document is read for it where that is safe.
 pub async fn previous_bodies(
-    target: &TargetHandle,
+    target: &Target,
     wave: &[Change],
     observation: &Observation,
 ) -> Result<BTreeMap<ObjectKey, Value>, Error> {
@@ -339,6 +357,3 @@ pub async fn previous_bodies(
     }
     Ok(bodies)
 }
-
-/// Shares the desired state with the blocking pool.
-pub type SharedDesired = Arc<PreparedDesired>;

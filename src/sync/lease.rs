@@ -4,12 +4,9 @@
 //! The lease is judged by the database's clock. What is known here is a deadline on our own clock
 //! that was taken before the database was asked, so it is never later than the real one.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::time::Duration;
 
-use tokio::{sync::Mutex, task::JoinHandle};
+use tokio::task::JoinHandle;
 use tracing::warn;
 
 use crate::store::{self, Lease, StackTarget, Store};
@@ -24,10 +21,9 @@ const RENEWAL: Duration = Duration::from_secs(20);
 pub const MARGIN: Duration = Duration::from_secs(5);
 
 /// A held lease. Dropping it without [`Holding::release`] lets it run out.
-#[derive(Debug)]
 pub struct Holding {
     store: Store,
-    lease: Arc<Mutex<Lease>>,
+    lease: Lease,
     renewal: JoinHandle<()>,
 }
 
@@ -37,7 +33,6 @@ impl Holding {
         let Some(lease) = store.try_lease(target, owner, LEASE).await? else {
             return Ok(None);
         };
-        let lease = Arc::new(Mutex::new(lease));
         let renewal = tokio::spawn(renew_until_lost(store.clone(), lease.clone()));
         Ok(Some(Self {
             store: store.clone(),
@@ -46,27 +41,22 @@ impl Holding {
         }))
     }
 
-    /// The lease as it stands, for the transactions that check it.
-    pub async fn lease(&self) -> Lease {
-        self.lease.lock().await.clone()
+    /// For the transactions that check it.
+    pub fn lease(&self) -> &Lease {
+        &self.lease
     }
 
     /// Whether a request that may take `longest` can be sent now. Renews when too little is left.
     pub async fn covers(&self, longest: Duration) -> bool {
-        let mut lease = self.lease.lock().await;
-        if remaining(&lease) > longest + MARGIN {
-            return true;
-        }
-        let renewed = self.store.renew(&mut lease, LEASE).await.is_ok();
-        renewed && remaining(&lease) > longest + MARGIN
+        let covered = || self.lease.remaining() > longest + MARGIN;
+        covered() || (self.store.renew(&self.lease, LEASE).await.is_ok() && covered())
     }
 
     /// Lets go, and says which stacks of the target want a run: a push that came while the lease
     /// was held found it busy and left the work to its holder.
     pub async fn release(self) -> store::Result<Vec<StackTarget>> {
         self.renewal.abort();
-        let lease = self.lease.lock().await.clone();
-        self.store.release(lease).await
+        self.store.release(self.lease.clone()).await
     }
 }
 
@@ -76,19 +66,14 @@ impl Drop for Holding {
     }
 }
 
-fn remaining(lease: &Lease) -> Duration {
-    lease.deadline.saturating_duration_since(Instant::now())
-}
-
-async fn renew_until_lost(store: Store, lease: Arc<Mutex<Lease>>) {
+async fn renew_until_lost(store: Store, lease: Lease) {
     let mut ticks = tokio::time::interval(RENEWAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     ticks.tick().await;
     loop {
         ticks.tick().await;
-        let mut held = lease.lock().await;
-        if let Err(error) = store.renew(&mut held, LEASE).await {
-            warn!(target_name = %held.target, %error, "could not renew the lease of a target");
+        if let Err(error) = store.renew(&lease, LEASE).await {
+            warn!(target_name = lease.target(), %error, "could not renew the lease of a target");
             if !error.is_transient() {
                 return;
             }

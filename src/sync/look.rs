@@ -221,7 +221,16 @@ async fn describe(
         .into_iter()
         .filter_map(|(digest, text)| Some((digest, serde_json::from_str(&text).ok()?)))
         .collect();
-    plan.describe(|change| fields(change, desired, inventory, observation, &bodies, &app.masker));
+    plan.describe(|change| {
+        fields(
+            change,
+            desired,
+            inventory,
+            observation,
+            &bodies,
+            &app.masker,
+        )
+    });
     Ok(())
 }
 

@@ -64,7 +64,10 @@ pub async fn observe(
     let version = client.version().await?;
     let mut listing = client.list().await?;
     let owns_apis = inventory.keys().any(|key| key.kind.is_api());
-    let shows_apis = listing.objects.iter().any(|listed| listed.key.kind.is_api());
+    let shows_apis = listing
+        .objects
+        .iter()
+        .any(|listed| listed.key.kind.is_api());
     if owns_apis && !shows_apis {
         client.reload().await?;
         listing = client.list().await?;

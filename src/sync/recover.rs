@@ -22,7 +22,7 @@ use crate::{
         plan::{Change, PreparedDesired},
         run::{Action, ChangeRecord, Outcome, RunStatus},
     },
-    store::{Body, ChangeOutcome, Finish, InventoryChange, OpenRun, Settle},
+    store::{Body, ChangeOutcome, Finish, Intent, InventoryChange, OpenRun, Settle},
 };
 
 /// Resolves every open run of a target.
@@ -64,7 +64,10 @@ async fn resolve(
             record.outcome == Outcome::Open
                 && record.action == Action::Update
                 && !observation.live.contains_key(&record.object)
-                && open.undo.iter().any(|undo| undo.position == record.position)
+                && open
+                    .undo
+                    .iter()
+                    .any(|undo| undo.position == record.position)
         })
         .collect();
     let repaired: Vec<ObjectKey> = taken_down
@@ -80,7 +83,17 @@ async fn resolve(
     let documents = apply::documents(target, &wave, &observation)
         .await
         .map_err(|error| still_open(&error))?;
-    record(app, holding, &open, &desired, &inventory, &observation, &documents, &repaired).await
+    record(
+        app,
+        holding,
+        &open,
+        &desired,
+        &inventory,
+        &observation,
+        &documents,
+        &repaired,
+    )
+    .await
 }
 
 /// The desired state of the open run, as far as Git still has it. Without it a change can be
@@ -106,10 +119,18 @@ async fn put_back(
     taken_down: &[&ChangeRecord],
 ) -> Result<(), RunError> {
     let objects: Vec<&ObjectKey> = taken_down.iter().map(|record| &record.object).collect();
-    let event = event(app, open, EventType::RunIntended, json!({"repair": objects}));
-    let lease = holding.lease().await;
+    let event = event(
+        app,
+        open,
+        EventType::RunIntended,
+        json!({"repair": objects}),
+    );
+    let intent = Intent {
+        events: vec![event],
+        ..Intent::default()
+    };
     app.store
-        .extend_run(&lease, &open.run.id, &[], &[event])
+        .extend_run(holding.lease(), &open.run.id, &intent)
         .await?;
     for record in taken_down {
         let Some(undo) = open
@@ -140,13 +161,20 @@ async fn put_back(
             warn!(object = %key, %error, "the previous body could not be put back");
         }
     }
-    target.client.reload().await.map_err(|error| RunError::Open {
-        run: open.run.id.clone(),
-        why: format!("the target {}: {error}", target.name),
-    })
+    target
+        .client
+        .reload()
+        .await
+        .map_err(|error| RunError::Open {
+            run: open.run.id.clone(),
+            why: format!("the target {}: {error}", target.name),
+        })
 }
 
-#[expect(clippy::too_many_arguments, reason = "all that is known of one open run")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "all that is known of one open run"
+)]
 async fn record(
     app: &App,
     holding: &Holding,
@@ -171,18 +199,27 @@ async fn record(
         let (outcome, message) = if repaired.contains(key) {
             let back = observation.live.contains_key(key);
             let said = "the worker died while this change had taken the object down; the previous body was put back";
-            (if back { Outcome::Repaired } else { Outcome::Failed }, said.to_owned())
+            (
+                if back {
+                    Outcome::Repaired
+                } else {
+                    Outcome::Failed
+                },
+                said.to_owned(),
+            )
         } else {
             found(record, desired, observation, documents.get(key), app)
         };
         match (record.action, outcome) {
             (Action::Delete | Action::Forget, Outcome::Applied) => {
-                kept.push(InventoryChange::Remove(key.clone()));
+                kept.push(InventoryChange::remove(key.clone()));
             }
             (Action::Create | Action::Update, Outcome::Applied) => {
-                if let (Some(wanted), Some(owned), Some(seen)) =
-                    (desired.get(key), inventory.get(key), observation.live.get(key))
-                {
+                if let (Some(wanted), Some(owned), Some(seen)) = (
+                    desired.get(key),
+                    inventory.get(key),
+                    observation.live.get(key),
+                ) {
                     let owned = Owned {
                         desired: wanted.digest,
                         observed: Some(seen.digest),
@@ -191,7 +228,7 @@ async fn record(
                         observed_at: now,
                         ..owned.clone()
                     };
-                    kept.push(InventoryChange::Put(key.clone(), owned));
+                    kept.push(InventoryChange::put(key.clone(), owned));
                     if let Some(masked) = observation.masked(key, &app.masker, wanted.references) {
                         let text = crate::domain::canonical::canonical(&masked);
                         bodies.push(Body {
@@ -220,7 +257,8 @@ async fn record(
             message: Some(message),
         });
     }
-    let message = "the worker died, or lost the target, before the outcome was on record".to_owned();
+    let message =
+        "the worker died, or lost the target, before the outcome was on record".to_owned();
     events.push(event(
         app,
         open,
@@ -235,16 +273,13 @@ async fn record(
         bodies,
         inventory: kept,
         // The stack still wants its run.
-        settle: Settle::Retry {
-            attempt: open.run.attempt,
-            not_before: 0,
-        },
+        settle: Settle::Keep,
         problem: Some(message),
         holds_deletions: None,
+        events,
     };
-    let lease = holding.lease().await;
     app.store
-        .finish_run(&lease, &open.run.id, finish, &events)
+        .finish_run(holding.lease(), &open.run.id, &finish)
         .await?;
     app.metrics
         .run_finished(&open.run.stack, RunStatus::Interrupted, 0);

@@ -27,8 +27,8 @@ use crate::{
         run::{Action, ChangeRecord, Outcome, RunId, RunStatus, Trigger},
     },
     store::{
-        self, Body, ChangeOutcome, Delivery, Finish, InventoryChange, NewRun, Settle, StackState,
-        Undo,
+        self, Body, ChangeOutcome, Delivery, Finish, Intent, InventoryChange, NewRun, Settle,
+        StackState, Undo,
     },
 };
 
@@ -133,7 +133,11 @@ pub async fn run_stack(
     let author = wanted.author.clone();
     let look = match look::look(app, stack, state, wanted, started_at).await {
         Ok(look) => look,
-        Err(error) => return context.failed(Some(head), Some(&author), &error, manual).await,
+        Err(error) => {
+            return context
+                .failed(Some(head), Some(&author), &error, manual)
+                .await;
+        }
     };
     for warning in &look.wanted.warnings {
         info!(stack = %stack.name, "{warning}");
@@ -180,7 +184,9 @@ impl Context<'_> {
             .deliveries
             .iter()
             .any(|delivery| delivery.after.as_ref() == Some(head));
-        Ok(!is_settled_now && !announced && self.app.store.was_settled(&self.stack.name, head).await?)
+        Ok(!is_settled_now
+            && !announced
+            && self.app.store.was_settled(&self.stack.name, head).await?)
     }
 
     async fn wait_for_the_host(self, head: &Revision) -> Result<Report, RunError> {
@@ -205,7 +211,12 @@ impl Context<'_> {
         })
     }
 
-    fn new_run(&self, revision: Option<Revision>, plan: Option<&Plan>, version: Option<&str>) -> NewRun {
+    fn new_run(
+        &self,
+        revision: Option<Revision>,
+        plan: Option<&Plan>,
+        version: Option<&str>,
+    ) -> NewRun {
         let commits = self
             .deliveries
             .iter()
@@ -214,7 +225,6 @@ impl Context<'_> {
         NewRun {
             id: self.run.clone(),
             stack: self.stack.name.clone(),
-            target: self.stack.target.name.clone(),
             trigger: self.trigger,
             revision,
             previous: self.state.settled.clone(),
@@ -369,15 +379,19 @@ impl Context<'_> {
                     claimed: self.state.wanted,
                     settled: None,
                 },
-                Some(not_before) => Settle::Retry { attempt, not_before },
+                Some(not_before) => Settle::Retry {
+                    attempt,
+                    not_before,
+                },
             },
             problem: Some(message.clone()),
             holds_deletions: None,
+            events: vec![event],
         };
-        let lease = self.holding.lease().await;
+        let new_run = self.new_run(revision.clone(), None, None);
         self.app
             .store
-            .record_run(&lease, self.new_run(revision.clone(), None, None), &[], finish, &[event])
+            .record_run(self.holding.lease(), &new_run, &Intent::default(), &finish)
             .await?;
         self.app.metrics.run_finished(&self.stack.name, status, 0);
         Ok(Report {
@@ -422,16 +436,20 @@ impl Context<'_> {
             },
             problem: message.clone(),
             holds_deletions: Some(holds_deletions(plan)),
+            events,
+        };
+        let intent = Intent {
+            changes: changes.clone(),
+            ..Intent::default()
         };
         let new_run = self.new_run(
             Some(look.wanted.revision.clone()),
             Some(plan),
             Some(&look.observation.version),
         );
-        let lease = self.holding.lease().await;
         self.app
             .store
-            .record_run(&lease, new_run, &changes, finish, &events)
+            .record_run(self.holding.lease(), &new_run, &intent, &finish)
             .await?;
         self.report_metrics(status, &changes);
         Ok(Report {
@@ -539,24 +557,22 @@ impl Context<'_> {
             });
             // Ours from now on, and unknown until it is read back.
             let owned = self.owned(look, key, wanted.digest, None, None, &look.observation);
-            inventory.push(InventoryChange::Put(key.clone(), owned));
+            inventory.push(InventoryChange::put(key.clone(), owned));
             if let Some(body) = previous.get(key) {
                 undo.push(Undo {
                     position: record.position,
                     object: key.clone(),
-                    sealed: self
-                        .app
-                        .key
-                        .seal(&undo_label(&self.run, record.position), canonical(body).into_bytes()),
+                    sealed: self.app.key.seal(
+                        &undo_label(&self.run, record.position),
+                        canonical(body).into_bytes(),
+                    ),
                 });
             }
         }
         let intended: Vec<Value> = changes
             .iter()
             .filter(|record| record.outcome == Outcome::Open)
-            .map(|record| {
-                json!([record.action, record.object, record.before, record.after])
-            })
+            .map(|record| json!([record.action, record.object, record.before, record.after]))
             .collect();
         let mut event = self.event(
             EventType::RunIntended,
@@ -574,10 +590,16 @@ impl Context<'_> {
             Some(plan),
             Some(&look.observation.version),
         );
-        let lease = self.holding.lease().await;
+        let intent = Intent {
+            changes: changes.to_vec(),
+            bodies,
+            undo,
+            inventory,
+            events: vec![event],
+        };
         self.app
             .store
-            .begin_run(&lease, new_run, changes, bodies, undo, inventory, &[event])
+            .begin_run(self.holding.lease(), &new_run, &intent)
             .await?;
         Ok(())
     }
@@ -585,7 +607,12 @@ impl Context<'_> {
     async fn send(&self, wave: &[Change], look: &Look) -> Result<Sent, RunError> {
         let count = wave.iter().filter(|change| change.action.writes()).count();
         let tell = |place: usize, change: &Change| {
-            let message = format!("{} {} ({} of {count})", change.action, change.object, place + 1);
+            let message = format!(
+                "{} {} ({} of {count})",
+                change.action,
+                change.object,
+                place + 1
+            );
             (self.progress)(&message);
         };
         let target = &self.stack.target;
@@ -740,10 +767,13 @@ impl Context<'_> {
             EventType::RunIntended,
             json!({"repair": objects, "positions": broken.iter().map(|place| first + place).collect::<Vec<_>>()}),
         );
-        let lease = self.holding.lease().await;
+        let intent = Intent {
+            events: vec![event],
+            ..Intent::default()
+        };
         self.app
             .store
-            .extend_run(&lease, &self.run, &[], &[event])
+            .extend_run(self.holding.lease(), &self.run, &intent)
             .await?;
         let target = &self.stack.target;
         for &place in &broken {
@@ -835,7 +865,7 @@ impl Context<'_> {
                 let seen = observation.live.get(key).map(|seen| seen.digest);
                 let listed = observation.listed_digest(key);
                 let owned = self.owned(look, key, wanted.digest, seen, listed, observation);
-                inventory.push(InventoryChange::Put(key.clone(), owned));
+                inventory.push(InventoryChange::put(key.clone(), owned));
                 bodies.push(Body {
                     digest: wanted.digest,
                     text: wanted.text.clone(),
@@ -843,14 +873,14 @@ impl Context<'_> {
                 self.keep_observed(key, wanted.references, observation, bodies);
             }
             (Action::Delete | Action::Forget, Outcome::Applied) => {
-                inventory.push(InventoryChange::Remove(key.clone()));
+                inventory.push(InventoryChange::remove(key.clone()));
             }
             (Action::Update, Outcome::Repaired) => {
                 if let Some(before) = look.inventory.get(key) {
                     let seen = observation.live.get(key).map(|seen| seen.digest);
                     let listed = observation.listed_digest(key);
                     let owned = self.owned(look, key, before.desired, seen, listed, observation);
-                    inventory.push(InventoryChange::Put(key.clone(), owned));
+                    inventory.push(InventoryChange::put(key.clone(), owned));
                     self.keep_observed(key, false, observation, bodies);
                 }
             }
@@ -858,7 +888,9 @@ impl Context<'_> {
             (_, Outcome::Failed | Outcome::Skipped) => {
                 let as_before = match (look.observation.live.get(key), observation.live.get(key)) {
                     (Some(before), Some(now)) => before.digest == now.digest,
-                    (None, None) => record.outcome == Outcome::Skipped || !look.inventory.contains_key(key),
+                    (None, None) => {
+                        record.outcome == Outcome::Skipped || !look.inventory.contains_key(key)
+                    }
                     _ => false,
                 };
                 if as_before {
@@ -870,14 +902,19 @@ impl Context<'_> {
     }
 
     /// Takes back what the intent put into the inventory.
-    fn undo_record(&self, record: &ChangeRecord, look: &Look, inventory: &mut Vec<InventoryChange>) {
+    fn undo_record(
+        &self,
+        record: &ChangeRecord,
+        look: &Look,
+        inventory: &mut Vec<InventoryChange>,
+    ) {
         let key = &record.object;
         if !matches!(record.action, Action::Create | Action::Update) {
             return;
         }
         match look.inventory.get(key) {
-            Some(before) => inventory.push(InventoryChange::Put(key.clone(), before.clone())),
-            None => inventory.push(InventoryChange::Remove(key.clone())),
+            Some(before) => inventory.push(InventoryChange::put(key.clone(), before.clone())),
+            None => inventory.push(InventoryChange::remove(key.clone())),
         }
     }
 
@@ -920,7 +957,9 @@ impl Context<'_> {
         let changed: BTreeSet<ObjectKey> = inventory
             .iter()
             .map(|change| match change {
-                InventoryChange::Put(key, _) | InventoryChange::Remove(key) => key.clone(),
+                InventoryChange::Put { object, .. } | InventoryChange::Remove { object, .. } => {
+                    object.clone()
+                }
             })
             .collect();
         for (key, owned) in look.inventory.iter() {
@@ -934,7 +973,7 @@ impl Context<'_> {
                     listed,
                     ..owned.clone()
                 };
-                inventory.push(InventoryChange::Put(key.clone(), owned));
+                inventory.push(InventoryChange::put(key.clone(), owned));
             }
         }
     }
@@ -1023,7 +1062,13 @@ impl Context<'_> {
         let settled = matches!(status, RunStatus::Succeeded | RunStatus::Parked)
             .then(|| look.wanted.revision.clone());
         let mut events = self.change_events(&changes);
-        events.push(self.finished_event(status, message.as_deref(), &look.wanted, &changes, manual));
+        events.push(self.finished_event(
+            status,
+            message.as_deref(),
+            &look.wanted,
+            &changes,
+            manual,
+        ));
         let finish = Finish {
             status,
             message: message.clone(),
@@ -1039,7 +1084,10 @@ impl Context<'_> {
             bodies,
             inventory,
             settle: match again_at {
-                Some(not_before) => Settle::Retry { attempt, not_before },
+                Some(not_before) => Settle::Retry {
+                    attempt,
+                    not_before,
+                },
                 None => Settle::Done {
                     claimed: self.state.wanted,
                     settled,
@@ -1047,11 +1095,11 @@ impl Context<'_> {
             },
             problem: (status != RunStatus::Succeeded).then(|| message.clone().unwrap_or_default()),
             holds_deletions: Some(holds_deletions(&look.plan)),
+            events,
         };
-        let lease = self.holding.lease().await;
         self.app
             .store
-            .finish_run(&lease, &self.run, finish, &events)
+            .finish_run(self.holding.lease(), &self.run, &finish)
             .await?;
         crate::crash::point("after-outcome");
         self.report_metrics(status, &changes);
@@ -1133,7 +1181,11 @@ fn status_of(plan: &Plan, changes: &[ChangeRecord]) -> RunStatus {
     let failed = changes.iter().any(|record| {
         matches!(
             record.outcome,
-            Outcome::Failed | Outcome::Repaired | Outcome::Skipped | Outcome::Unknown | Outcome::Open
+            Outcome::Failed
+                | Outcome::Repaired
+                | Outcome::Skipped
+                | Outcome::Unknown
+                | Outcome::Open
         )
     });
     if failed {

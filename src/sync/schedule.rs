@@ -63,10 +63,7 @@ pub async fn sweep(app: &App, stacks: &[Arc<Stack>]) -> store::Result<Vec<String
             Some(state) if state.last_revision.as_ref() == Some(head) => continue,
             Some(_) => Trigger::Sweep,
         };
-        let id = stack.id();
-        app.store
-            .want(&id.stack, &id.target, trigger, app.now())
-            .await?;
+        app.store.want(&stack.id(), trigger).await?;
         raised.push(stack.name.clone());
     }
     Ok(raised)
@@ -177,7 +174,7 @@ async fn note(app: &App, stack: &Stack, state: &StackState, drift: &Drift) -> an
             stack: Some(stack.name.clone()),
             ..NewEvent::new(EventType::DriftObserved, app.now(), actor, payload)
         };
-        app.store.record_event(&[event]).await?;
+        app.store.record_events(&[event]).await?;
     }
     let count = i64::try_from(changes.len()).unwrap_or(i64::MAX);
     let seen = (!changes.is_empty()).then_some(fingerprint);
@@ -185,9 +182,7 @@ async fn note(app: &App, stack: &Stack, state: &StackState, drift: &Drift) -> an
         .set_drift(&stack.name, count, seen, app.now())
         .await?;
     if !changes.is_empty() && stack.drift == DriftPolicy::Revert {
-        app.store
-            .want(&stack.name, &stack.target.name, Trigger::Drift, app.now())
-            .await?;
+        app.store.want(&stack.id(), Trigger::Drift).await?;
     }
     Ok(())
 }

@@ -34,6 +34,7 @@ use crate::{
 
 /// How many messages are taken off the queue at once.
 const BATCH: usize = 64;
+const LOCAL_BATCH: i64 = 64;
 
 #[derive(Debug, thiserror::Error)]
 pub enum InboxError {
@@ -52,18 +53,22 @@ pub async fn take_messages(
     let mut wanted = BTreeSet::new();
     let count = match &app.queue {
         Queue::Local(local) => {
-            let taken = local.take(app.now(), BATCH, Duration::from_secs(30)).await?;
+            let taken = local
+                .take(app.now(), LOCAL_BATCH, Duration::from_secs(30))
+                .await?;
             let count = taken.len();
             for message in taken {
-                match Message::decode(&message.body) {
+                match Message::decode(&message.payload) {
                     Ok(read) => {
                         wanted.extend(record(app, read).await?);
                         crate::crash::point("after-inbox");
-                        local.ack(&message).await?;
+                        local.ack(&message.id).await?;
                     }
                     Err(unreadable) => {
                         set_aside_event(app, &unreadable.to_string()).await?;
-                        local.set_aside(&message, &unreadable.to_string()).await?;
+                        local
+                            .set_aside(&message.id, &unreadable.to_string(), app.now())
+                            .await?;
                     }
                 }
             }
@@ -102,7 +107,7 @@ async fn set_aside_event(app: &App, reason: &str) -> store::Result<()> {
         actor,
         json!({"reason": reason}),
     );
-    app.store.record_event(&[event]).await
+    app.store.record_events(&[event]).await
 }
 
 /// Records one message in one transaction. A repeated message changes nothing.
@@ -125,7 +130,7 @@ async fn record_refused(app: &App, refused: &Refused) -> store::Result<()> {
         "receiver": refused.receiver,
     });
     let event = NewEvent::new(EventType::DeliveriesRefused, app.now(), actor, payload);
-    app.store.record_event(&[event]).await
+    app.store.record_events(&[event]).await
 }
 
 async fn record_delivery(app: &App, delivered: Delivered) -> store::Result<Vec<StackTarget>> {
@@ -187,7 +192,7 @@ async fn record_delivery(app: &App, delivered: Delivered) -> store::Result<Vec<S
     let event = delivery_event(app, &delivery, &stacks, ignored_because);
     let recorded = app
         .store
-        .record_delivery(&delivery, &stacks, app.now(), event)
+        .record_delivery(&delivery, &stacks, app.now(), &event)
         .await?;
     match recorded {
         Recorded::New => {
@@ -273,11 +278,19 @@ pub async fn serve_target(app: &App, target: &str) -> Result<Vec<Report>, RunErr
         let waiting = match holding.release().await {
             Ok(waiting) => waiting,
             // Somebody else has it by now and does what is left.
-            Err(store::Error::LeaseLost) => Vec::new(),
+            Err(store::Error::LeaseLost { .. }) => Vec::new(),
             Err(error) => return Err(error.into()),
         };
         served?;
-        if !waiting.iter().any(|stack| app.stacks.contains_key(&stack.stack)) {
+        // What waits for another try is found by the timers.
+        let due = if waiting.is_empty() {
+            Vec::new()
+        } else {
+            app.store.due(app.now()).await?
+        };
+        let is_ours =
+            |stack: &StackTarget| stack.target == target && app.stacks.contains_key(&stack.stack);
+        if !due.iter().any(is_ours) {
             return Ok(reports);
         }
     }
@@ -301,9 +314,8 @@ async fn serve_held(
     }
     let states = app.store.stack_states().await?;
     for state in states {
-        let is_due = state.target == target
-            && state.wanted > state.done
-            && state.not_before <= app.now();
+        let is_due =
+            state.target == target && state.wanted > state.done && state.not_before <= app.now();
         let Some(stack) = app.stack(&state.stack).filter(|_| is_due) else {
             continue;
         };
@@ -341,7 +353,10 @@ async fn postpone_all(app: &App, target: &str, why: &str) -> store::Result<()> {
 }
 
 fn log(stack: &str, report: &Report) {
-    let revision = report.revision.as_ref().map_or("-", |revision| revision.short());
+    let revision = report
+        .revision
+        .as_ref()
+        .map_or("-", |revision| revision.short());
     let changes = report.changes.len();
     let message = report.message.as_deref().unwrap_or("");
     match report.status {
@@ -375,7 +390,7 @@ pub async fn run_pending(app: &App) -> anyhow::Result<Vec<Report>> {
 }
 
 /// One task a target at most: a slow target delays only its own stacks.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Lanes {
     running: JoinSet<String>,
     /// Targets that are being served; `true` when they were asked for again meanwhile.

@@ -15,7 +15,9 @@ pub enum Error {
         "the gateway takes its configuration from elsewhere and cannot be written to: {message}"
     )]
     ReadOnly { message: String },
-    #[error("the gateway does not know the address (HTTP 404): {message}; is it a gateway's control API?")]
+    #[error(
+        "the gateway does not know the address (HTTP 404): {message}; is it a gateway's control API?"
+    )]
     NotFound { message: String },
     #[error("the gateway failed (HTTP {status}): {message}")]
     Server { status: u16, message: String },
@@ -87,7 +89,7 @@ impl Error {
                 message,
             },
             // A redirect, or a success other than 200: not this API.
-            200..400 => Self::BadAnswer(format!("HTTP {code}")),
+            200..=399 => Self::BadAnswer(format!("HTTP {code}")),
             _ => Self::Refused {
                 status: code,
                 message,

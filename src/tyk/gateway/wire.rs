@@ -71,18 +71,25 @@ pub(super) fn listing(apis: &[u8], policies: &[u8]) -> Result<Listing, Error> {
             Kind::ClassicApi
         };
         let domain = if api.domain_disabled { "" } else { &api.domain };
+        let route = Route::new(domain, &api.proxy.listen_path);
+        let key = ObjectKey::new(kind, api.api_id.as_ref());
+        let name = api.name.to_string();
+        drop(api);
         objects.push(Listed {
-            key: ObjectKey::new(kind, api.api_id),
-            name: api.name.into_owned(),
-            route: Some(Route::new(domain, &api.proxy.listen_path)),
+            key,
+            name,
+            route: Some(route),
             raw,
         });
     }
     for raw in array(policies, "policies")? {
         let policy: Policy = read(&raw)?;
+        let key = ObjectKey::new(Kind::Policy, policy.id.as_ref());
+        let name = policy.name.to_string();
+        drop(policy);
         objects.push(Listed {
-            key: ObjectKey::new(Kind::Policy, policy.id),
-            name: policy.name.into_owned(),
+            key,
+            name,
             route: None,
             raw,
         });
