@@ -1,6 +1,7 @@
 //! Lockstep keeps the Tyk API gateway in step with Git.
 
 pub mod app;
+pub mod cli;
 pub mod config;
 pub mod crash;
 pub mod domain;

@@ -46,7 +46,10 @@ impl Drift {
                 text.push_str(&format!("{}: as the last run left it\n", stack.name));
             }
             for change in &changes {
-                text.push_str(&format!("{}: {} {}\n", stack.name, change.object, change.reason));
+                text.push_str(&format!(
+                    "{}: {} {}\n",
+                    stack.name, change.object, change.reason
+                ));
                 for field in &change.fields {
                     text.push_str(&format!("    {field}\n"));
                 }
@@ -58,6 +61,10 @@ impl Drift {
         } else {
             output::text(&text);
         }
-        Ok(if total == 0 { Exit::Done } else { Exit::Pending })
+        Ok(if total == 0 {
+            Exit::Done
+        } else {
+            Exit::Pending
+        })
     }
 }

@@ -193,7 +193,8 @@ fn environment(name: &str) -> Option<String> {
 /// `LOCKSTEP_LOG_FORMAT=json`; `LOCKSTEP_LOG` chooses what is logged.
 fn init_logs(default: &str) {
     use tracing_subscriber::{EnvFilter, fmt};
-    let filter = EnvFilter::try_from_env("LOCKSTEP_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    let filter =
+        EnvFilter::try_from_env("LOCKSTEP_LOG").unwrap_or_else(|_| EnvFilter::new(default));
     let is_json = environment("LOCKSTEP_LOG_FORMAT").as_deref() == Some("json");
     let logs = fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let _ = if is_json {
@@ -206,7 +207,10 @@ fn init_logs(default: &str) {
 }
 
 /// The stack of that name, or an error that names the nearest.
-fn find_stack<'a>(app: &'a App, name: &str) -> anyhow::Result<&'a std::sync::Arc<crate::app::Stack>> {
+fn find_stack<'a>(
+    app: &'a App,
+    name: &str,
+) -> anyhow::Result<&'a std::sync::Arc<crate::app::Stack>> {
     app.stack(name).with_context(|| {
         let nearest = app
             .stacks

@@ -5,7 +5,6 @@
     reason = "the command line is the only place that prints"
 )]
 
-use comfy_table::{Table, presets};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -25,18 +24,24 @@ pub fn json_line(value: &impl Serialize) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Columns as wide as their widest cell.
 pub fn table(head: &[&str], rows: Vec<Vec<String>>) {
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_header(head);
-    for row in rows {
-        table.add_row(row);
+    let head: Vec<String> = head.iter().map(ToString::to_string).collect();
+    let rows: Vec<Vec<String>> = std::iter::once(head).chain(rows).collect();
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    for row in &rows {
+        let cells: Vec<String> = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:width$}"))
+            .collect();
+        println!("{}", cells.join("  ").trim_end());
     }
-    let lines: Vec<String> = table
-        .to_string()
-        .lines()
-        .map(|line| line.trim().to_owned())
-        .collect();
-    println!("{}", lines.join("\n"));
 }
 
 /// A moment for people, to the second, in UTC.

@@ -47,7 +47,10 @@ impl Sandbox {
                 let gateway = Gateway::start(options)
                     .await
                     .with_context(|| format!("cannot listen on {listen}"))?;
-                eprintln!("a stand-in gateway answers on {}; Ctrl-C ends it", gateway.url());
+                eprintln!(
+                    "a stand-in gateway answers on {}; Ctrl-C ends it",
+                    gateway.url()
+                );
                 super::serve::until_signalled().await;
                 Ok(Exit::Done)
             }

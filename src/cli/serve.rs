@@ -12,7 +12,7 @@ use tracing::info;
 use super::{Exit, Invocation, environment, init_logs, output};
 use crate::{
     app::{self, App, Queue},
-    config::{Config, ReceiverConfig, Storage, Webhook},
+    config::{ReceiverConfig, Storage, Webhook},
     domain::audit::event::{Actor, EventType, NewEvent},
     http::{self, receiver::Receiver},
     metrics::Metrics,
@@ -165,7 +165,11 @@ impl Server {
                     stack.name,
                     stack.repository,
                     stack.branch.as_str(),
-                    if stack.path.is_root() { "/" } else { stack.path.as_str() },
+                    if stack.path.is_root() {
+                        "/"
+                    } else {
+                        stack.path.as_str()
+                    },
                     stack.target.name
                 )
             })
@@ -203,7 +207,7 @@ async fn record(
     });
     let actor = Actor::new("server", app.worker.clone());
     let event = NewEvent::new(event_type, app.now(), actor, payload);
-    app.store.record_event(&[event]).await?;
+    app.store.record_events(&[event]).await?;
     Ok(())
 }
 

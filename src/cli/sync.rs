@@ -62,7 +62,9 @@ impl Sync {
 fn operator() -> Person {
     Person {
         name: None,
-        login: std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).ok(),
+        login: std::env::var("USER")
+            .or_else(|_| std::env::var("LOGNAME"))
+            .ok(),
         email: None,
     }
 }
@@ -80,13 +82,23 @@ fn print(invocation: &Invocation, stack: &str, report: &Report) -> anyhow::Resul
     }
     let mut text = String::new();
     for change in &report.changes {
-        text.push_str(&format!("{:8} {} {}", change.outcome, change.action, change.object));
-        if let Some(message) = change.message.as_ref().filter(|_| change.outcome != Outcome::Held) {
+        text.push_str(&format!(
+            "{:8} {} {}",
+            change.outcome, change.action, change.object
+        ));
+        if let Some(message) = change
+            .message
+            .as_ref()
+            .filter(|_| change.outcome != Outcome::Held)
+        {
             text.push_str(&format!(": {message}"));
         }
         text.push('\n');
     }
-    let revision = report.revision.as_ref().map_or("-", |revision| revision.short());
+    let revision = report
+        .revision
+        .as_ref()
+        .map_or("-", |revision| revision.short());
     text.push_str(&format!("{stack}: {} at {revision}", report.status));
     if report.changes.is_empty() && report.status == RunStatus::Succeeded {
         text.push_str(", nothing to do");

@@ -52,7 +52,11 @@ impl Validate {
         } else {
             print(&read, files.len());
         }
-        Ok(if read.is_ok() { Exit::Done } else { Exit::Failed })
+        Ok(if read.is_ok() {
+            Exit::Done
+        } else {
+            Exit::Failed
+        })
     }
 }
 
@@ -61,7 +65,12 @@ fn print(read: &Result<manifest::Manifests, Vec<manifest::Problem>>, files: usiz
         Ok(read) => {
             let mut text = String::new();
             for object in read.desired.values() {
-                text.push_str(&format!("{}  {}  {}\n", object.key, object.name(), object.path));
+                text.push_str(&format!(
+                    "{}  {}  {}\n",
+                    object.key,
+                    object.name(),
+                    object.path
+                ));
             }
             for ignored in &read.ignored {
                 text.push_str(&format!("ignored: {ignored}\n"));

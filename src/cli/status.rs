@@ -1,0 +1,108 @@
+//! `lockstep status`: how every stack stands.
+
+use clap::Args;
+use serde_json::json;
+
+use super::{Exit, Invocation, output};
+use crate::store::StackState;
+
+/// Show how every stack stands: its revision, its last run, what waits and what drifted.
+#[derive(Debug, Args)]
+pub struct Status {}
+
+impl Status {
+    pub async fn run(self, invocation: &Invocation) -> anyhow::Result<Exit> {
+        let app = invocation.open().await?;
+        let owned = app.store.owned_objects().await?;
+        let mut states = app.store.stack_states().await?;
+        for stack in app.stacks.values() {
+            if !states.iter().any(|state| state.stack == stack.name) {
+                states.push(stack.fresh_state());
+            }
+        }
+        states.retain(|state| app.stacks.contains_key(&state.stack));
+        states.sort_by(|left, right| left.stack.cmp(&right.stack));
+        let holders = app.store.leases().await?;
+        if invocation.is_json() {
+            let stacks: Vec<_> = states
+                .iter()
+                .map(|state| {
+                    json!({
+                        "stack": state.stack,
+                        "target": state.target,
+                        "standing": standing(state),
+                        "settled": state.settled,
+                        "settled_at": state.settled_at.map(output::rfc3339),
+                        "last_run": state.last_run,
+                        "last_status": state.last_status,
+                        "last_revision": state.last_revision,
+                        "last_success_at": state.last_success_at.map(output::rfc3339),
+                        "waiting": state.is_pending(),
+                        "attempt": state.attempt,
+                        "objects": owned.get(&state.stack).copied().unwrap_or(0),
+                        "drifted": state.drifted,
+                        "problem": state.problem,
+                    })
+                })
+                .collect();
+            let leases: Vec<_> = holders
+                .iter()
+                .map(|holder| {
+                    json!({
+                        "target": holder.target,
+                        "worker": holder.owner,
+                        "seconds": holder.age.as_secs(),
+                    })
+                })
+                .collect();
+            output::json(&json!({"stacks": stacks, "leases": leases}))?;
+            return Ok(Exit::Done);
+        }
+        let rows = states
+            .iter()
+            .map(|state| {
+                vec![
+                    state.stack.clone(),
+                    state.target.clone(),
+                    standing(state),
+                    state
+                        .settled
+                        .as_ref()
+                        .map_or("-", |revision| revision.short())
+                        .to_owned(),
+                    state
+                        .settled_at
+                        .map_or_else(|| "-".to_owned(), output::moment),
+                    owned.get(&state.stack).copied().unwrap_or(0).to_string(),
+                    state.drifted.to_string(),
+                ]
+            })
+            .collect();
+        output::table(
+            &[
+                "STACK", "TARGET", "STANDING", "REVISION", "SINCE", "OBJECTS", "DRIFTED",
+            ],
+            rows,
+        );
+        for state in &states {
+            if let Some(problem) = state.problem.as_ref().filter(|problem| !problem.is_empty()) {
+                output::text(&format!("\n{}: {problem}", state.stack));
+            }
+        }
+        for holder in holders {
+            eprintln!("{} is being worked on by {}", holder.target, holder.owner);
+        }
+        Ok(Exit::Done)
+    }
+}
+
+fn standing(state: &StackState) -> String {
+    let last = state
+        .last_status
+        .map_or_else(|| "no run yet".to_owned(), |status| status.to_string());
+    if state.is_pending() {
+        format!("waiting ({last})")
+    } else {
+        last
+    }
+}
