@@ -3,3 +3,4 @@
 
 mod sandbox;
 mod zz_oracle;
+mod zz_real;

@@ -157,22 +157,22 @@ pub fn delete(shared: &Arc<Shared>, id: &str, mcp: bool) -> Reply {
 }
 
 pub fn create_oas(shared: &Arc<Shared>, call: &Call<'_>, mcp: bool) -> Reply {
-    let document = match validate::document(&call.body) {
+    let document = match validate::document(&call.body, mcp) {
         Ok(document) => document,
         Err(message) => return Reply::error(400, &message),
     };
     if let Err(reply) = check_version_parameters(shared, call) {
         return reply;
     }
-    add_document(shared, call, document, mcp)
+    add_document(shared, call, &document, mcp)
 }
 
 pub fn update_oas(shared: &Arc<Shared>, call: &Call<'_>, id: &str, mcp: bool) -> Reply {
-    let document = match validate::document(&call.body) {
+    let document = match validate::document(&call.body, mcp) {
         Ok(document) => document,
         Err(message) => return Reply::error(400, &message),
     };
-    replace_document(shared, id, document, mcp)
+    replace_document(shared, id, &document, mcp)
 }
 
 /// Only the form with the whole document: the others merge from memory, which no client of ours
@@ -200,10 +200,10 @@ pub fn patch(shared: &Arc<Shared>, call: &Call<'_>, id: &str) -> Reply {
             .unwrap_or(Value::Null);
         set(&mut document, "/x-tyk-api-gateway", extension);
     }
-    if let Err(message) = validate::check(&document) {
+    if let Err(message) = validate::check(&document, false) {
         return Reply::error(400, &message);
     }
-    replace_document(shared, id, document, false)
+    replace_document(shared, id, &document, false)
 }
 
 pub fn import(shared: &Arc<Shared>, call: &Call<'_>) -> Reply {
@@ -247,10 +247,10 @@ pub fn import(shared: &Arc<Shared>, call: &Call<'_>) -> Reply {
         }},
     });
     set(&mut document, "/x-tyk-api-gateway", extension);
-    if let Err(message) = validate::check(&document) {
+    if let Err(message) = validate::check(&document, false) {
         return Reply::error(400, &message);
     }
-    add_document(shared, call, document, false)
+    add_document(shared, call, &document, false)
 }
 
 pub fn export(shared: &Arc<Shared>, id: &str) -> Reply {
@@ -343,9 +343,9 @@ pub fn shuffle<T>(items: &mut [T]) {
     }
 }
 
-fn add_document(shared: &Arc<Shared>, call: &Call<'_>, document: Value, mcp: bool) -> Reply {
+fn add_document(shared: &Arc<Shared>, call: &Call<'_>, document: &Value, mcp: bool) -> Reply {
     let extension = document.get(oas::EXTENSION).cloned().unwrap_or_default();
-    let definition = project::project(&document, &extension);
+    let definition = project::project(document, &extension);
     if let Err(reply) = checked(&definition) {
         return reply;
     }
@@ -353,7 +353,7 @@ fn add_document(shared: &Arc<Shared>, call: &Call<'_>, document: Value, mcp: boo
         Ok(pair) => pair,
         Err(reply) => return reply,
     };
-    let mut document = oas::stored(&document);
+    let mut document = oas::stored(document);
     let base_id = call.parameter("base_api_id");
     let mut state = shared.state();
     let base = state
@@ -379,7 +379,7 @@ fn add_document(shared: &Arc<Shared>, call: &Call<'_>, document: Value, mcp: boo
     Reply::done(&id, "added")
 }
 
-fn replace_document(shared: &Arc<Shared>, id: &str, document: Value, mcp: bool) -> Reply {
+fn replace_document(shared: &Arc<Shared>, id: &str, document: &Value, mcp: bool) -> Reply {
     if !is_path_component(id) {
         return Reply::error(400, "Invalid API ID");
     }
@@ -393,14 +393,14 @@ fn replace_document(shared: &Arc<Shared>, id: &str, document: Value, mcp: bool) 
         Some(api) => api.definition.clone(),
     };
     let extension = document.get(oas::EXTENSION).cloned().unwrap_or_default();
-    let definition = project::project(&document, &extension);
+    let definition = project::project(document, &extension);
     if text(&definition, "/api_id") != id {
         return Reply::error(400, MISMATCH);
     }
     if let Err(reply) = checked(&definition) {
         return reply;
     }
-    let mut document = oas::stored(&document);
+    let mut document = oas::stored(document);
     let address = shared.public_address();
     if let Err(message) =
         servers::regenerate(&mut document, &definition, Some(&before), None, &address)
@@ -624,7 +624,7 @@ fn documents(shared: &Arc<Shared>, mcp: bool) -> Vec<Value> {
 fn attachment(text: &str, name: &str) -> Reply {
     let value: Value = serde_json::from_str(text).unwrap_or_default();
     let text = serde_json::to_string_pretty(&value).unwrap_or_default();
-    Reply::bare_json(200, text).as_attachment(name)
+    Reply::bare_json(200, text).into_attachment(name)
 }
 
 fn with_base(reply: Reply, api: &LiveApi) -> Reply {

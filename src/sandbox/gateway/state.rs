@@ -326,7 +326,8 @@ fn is_loadable(definition: &Value, document: Option<&Value>) -> bool {
         .pointer("/listen_port")
         .and_then(Value::as_i64)
         .unwrap_or(0);
-    !bundle && !(raw && port == 0) && document.is_none_or(oas::is_loadable)
+    let unbound = raw && port == 0;
+    !bundle && !unbound && document.is_none_or(oas::is_loadable)
 }
 
 /// The changes that a load makes in every definition.
@@ -339,13 +340,13 @@ fn settle(mut definition: Arc<Value>) -> Arc<Value> {
     };
     let least = number("/proxy/transport/ssl_min_version");
     let most = number("/proxy/transport/ssl_max_version");
-    if most > 0 {
-        // TLS 1.2 is the highest that this transport can be held to.
-        let most = 771.max(least);
+    // TLS 1.2 is the highest that this transport is held to, unless the lowest is higher.
+    let held = if most > 0 { 771.max(least) } else { least };
+    if held != most {
         set(
             Arc::make_mut(&mut definition),
             "/proxy/transport/ssl_max_version",
-            most.into(),
+            held.into(),
         );
     }
     if let Some(headers) = definition.get("tag_headers").and_then(Value::as_array) {
