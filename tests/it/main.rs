@@ -2,5 +2,3 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod sandbox;
-mod zz_oracle;
-mod zz_real;

@@ -1,4 +1,4 @@
-//! The stand-in gateway against recordings of a real one.
+//! The stand-in gateway answers every recording as the real gateway did.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
