@@ -14,7 +14,7 @@ use super::serve::Shared;
 use super::servers::Version;
 use super::state::{File, LiveApi, State, classic, flag, set, text};
 use super::types::{types, write_text, write_value};
-use super::{oas, project, servers, validate};
+use super::{oas, project, servers, validate, versions};
 
 const NOT_FOUND: &str = "API not found";
 const CLASSIC_FORMAT: &str =
@@ -83,7 +83,7 @@ pub fn read_mcp(shared: &Arc<Shared>, id: &str) -> Reply {
 }
 
 pub fn create(shared: &Arc<Shared>, call: &Call<'_>) -> Reply {
-    if let Err(reply) = check_version_parameters(shared, call) {
+    if let Err(reply) = versions::check_parameters(shared, call) {
         return reply;
     }
     let definition = match decode_classic(&call.body) {
@@ -96,7 +96,7 @@ pub fn create(shared: &Arc<Shared>, call: &Call<'_>) -> Reply {
     };
     let mut state = shared.state();
     write_classic(&mut state, &id, definition);
-    amend_base(&mut state, call, &id);
+    versions::amend_base(&mut state, call, &id);
     Reply::done(&id, "added")
 }
 
@@ -151,28 +151,28 @@ pub fn delete(shared: &Arc<Shared>, id: &str, mcp: bool) -> Reply {
         state.disk.apis.remove(name);
     }
     if let Some(base) = &api.base {
-        forget_version(&mut state, base, id);
+        versions::forget(&mut state, base, id);
     }
     Reply::done(id, "deleted")
 }
 
 pub fn create_oas(shared: &Arc<Shared>, call: &Call<'_>, mcp: bool) -> Reply {
-    let document = match validate::document(&call.body) {
+    let document = match validate::document(&call.body, mcp) {
         Ok(document) => document,
         Err(message) => return Reply::error(400, &message),
     };
-    if let Err(reply) = check_version_parameters(shared, call) {
+    if let Err(reply) = versions::check_parameters(shared, call) {
         return reply;
     }
-    add_document(shared, call, document, mcp)
+    add_document(shared, call, &document, mcp)
 }
 
 pub fn update_oas(shared: &Arc<Shared>, call: &Call<'_>, id: &str, mcp: bool) -> Reply {
-    let document = match validate::document(&call.body) {
+    let document = match validate::document(&call.body, mcp) {
         Ok(document) => document,
         Err(message) => return Reply::error(400, &message),
     };
-    replace_document(shared, id, document, mcp)
+    replace_document(shared, id, &document, mcp)
 }
 
 /// Only the form with the whole document: the others merge from memory, which no client of ours
@@ -200,10 +200,10 @@ pub fn patch(shared: &Arc<Shared>, call: &Call<'_>, id: &str) -> Reply {
             .unwrap_or(Value::Null);
         set(&mut document, "/x-tyk-api-gateway", extension);
     }
-    if let Err(message) = validate::check(&document) {
+    if let Err(message) = validate::check(&document, false) {
         return Reply::error(400, &message);
     }
-    replace_document(shared, id, document, false)
+    replace_document(shared, id, &document, false)
 }
 
 pub fn import(shared: &Arc<Shared>, call: &Call<'_>) -> Reply {
@@ -247,10 +247,10 @@ pub fn import(shared: &Arc<Shared>, call: &Call<'_>) -> Reply {
         }},
     });
     set(&mut document, "/x-tyk-api-gateway", extension);
-    if let Err(message) = validate::check(&document) {
+    if let Err(message) = validate::check(&document, false) {
         return Reply::error(400, &message);
     }
-    add_document(shared, call, document, false)
+    add_document(shared, call, &document, false)
 }
 
 pub fn export(shared: &Arc<Shared>, id: &str) -> Reply {
@@ -343,9 +343,9 @@ pub fn shuffle<T>(items: &mut [T]) {
     }
 }
 
-fn add_document(shared: &Arc<Shared>, call: &Call<'_>, document: Value, mcp: bool) -> Reply {
+fn add_document(shared: &Arc<Shared>, call: &Call<'_>, document: &Value, mcp: bool) -> Reply {
     let extension = document.get(oas::EXTENSION).cloned().unwrap_or_default();
-    let definition = project::project(&document, &extension);
+    let definition = project::project(document, &extension);
     if let Err(reply) = checked(&definition) {
         return reply;
     }
@@ -353,7 +353,7 @@ fn add_document(shared: &Arc<Shared>, call: &Call<'_>, document: Value, mcp: boo
         Ok(pair) => pair,
         Err(reply) => return reply,
     };
-    let mut document = oas::stored(&document);
+    let mut document = oas::stored(document);
     let base_id = call.parameter("base_api_id");
     let mut state = shared.state();
     let base = state
@@ -375,11 +375,11 @@ fn add_document(shared: &Arc<Shared>, call: &Call<'_>, document: Value, mcp: boo
         id.clone().into(),
     );
     write_document(&mut state, &id, definition, document, mcp);
-    amend_base(&mut state, call, &id);
+    versions::amend_base(&mut state, call, &id);
     Reply::done(&id, "added")
 }
 
-fn replace_document(shared: &Arc<Shared>, id: &str, document: Value, mcp: bool) -> Reply {
+fn replace_document(shared: &Arc<Shared>, id: &str, document: &Value, mcp: bool) -> Reply {
     if !is_path_component(id) {
         return Reply::error(400, "Invalid API ID");
     }
@@ -393,14 +393,14 @@ fn replace_document(shared: &Arc<Shared>, id: &str, document: Value, mcp: bool) 
         Some(api) => api.definition.clone(),
     };
     let extension = document.get(oas::EXTENSION).cloned().unwrap_or_default();
-    let definition = project::project(&document, &extension);
+    let definition = project::project(document, &extension);
     if text(&definition, "/api_id") != id {
         return Reply::error(400, MISMATCH);
     }
     if let Err(reply) = checked(&definition) {
         return reply;
     }
-    let mut document = oas::stored(&document);
+    let mut document = oas::stored(document);
     let address = shared.public_address();
     if let Err(message) =
         servers::regenerate(&mut document, &definition, Some(&before), None, &address)
@@ -411,7 +411,7 @@ fn replace_document(shared: &Arc<Shared>, id: &str, document: Value, mcp: bool) 
     Reply::done(id, "modified")
 }
 
-fn write_classic(state: &mut State, id: &str, mut definition: Value) {
+pub fn write_classic(state: &mut State, id: &str, mut definition: Value) {
     if let Some(map) = definition.as_object_mut() {
         map.remove("is_oas");
     }
@@ -421,7 +421,13 @@ fn write_classic(state: &mut State, id: &str, mut definition: Value) {
         .insert(id.to_owned(), File::Definition(Arc::new(definition)));
 }
 
-fn write_document(state: &mut State, id: &str, mut definition: Value, document: Value, mcp: bool) {
+pub fn write_document(
+    state: &mut State,
+    id: &str,
+    mut definition: Value,
+    document: Value,
+    mcp: bool,
+) {
     set(&mut definition, "/is_oas", true.into());
     let suffix = if mcp {
         set(&mut definition, "/application_protocol", "mcp".into());
@@ -433,120 +439,6 @@ fn write_document(state: &mut State, id: &str, mut definition: Value, document: 
     let apis = &mut state.disk.apis;
     apis.insert(id.to_owned(), File::Definition(Arc::new(definition)));
     apis.insert(format!("{id}-{suffix}"), File::Document(Arc::new(document)));
-}
-
-fn check_version_parameters(shared: &Arc<Shared>, call: &Call<'_>) -> Result<(), Reply> {
-    let base_id = call.parameter("base_api_id");
-    if base_id.is_empty() {
-        return Ok(());
-    }
-    if call.parameter("new_version_name").is_empty() {
-        return Err(Reply::error(422, "The new version name is required"));
-    }
-    let state = shared.state();
-    let Some(base) = state.live.apis.get(base_id) else {
-        let message = format!("{base_id} is not a valid Base API version");
-        return Err(Reply::error(400, &message));
-    };
-    let named = !text(&base.definition, "/definition/name").is_empty();
-    if call.parameter("base_api_version_name").is_empty() && !named {
-        let message = format!("you need to provide a version name for the new Base API: {base_id}");
-        return Err(Reply::error(400, &message));
-    }
-    Ok(())
-}
-
-/// The version parameters rewrite the base: in memory, and on disk from what is in memory.
-fn amend_base(state: &mut State, call: &Call<'_>, child: &str) {
-    let base_id = call.parameter("base_api_id");
-    let Some(base) = state.live.apis.get_mut(base_id) else {
-        return;
-    };
-    let new_name = call.parameter("new_version_name");
-    base.amend(|definition| {
-        set(definition, "/definition/enabled", true.into());
-        let given = [
-            ("/definition/name", call.parameter("base_api_version_name")),
-            (
-                "/definition/default",
-                if call.parameter("set_default") == "true" {
-                    new_name
-                } else {
-                    ""
-                },
-            ),
-        ];
-        for (pointer, value) in given {
-            if !value.is_empty() {
-                set(definition, pointer, value.into());
-            }
-        }
-        let defaults = [
-            ("/definition/key", "x-api-version"),
-            ("/definition/location", "header"),
-            ("/definition/default", "self"),
-        ];
-        for (pointer, value) in defaults {
-            if text(definition, pointer).is_empty() {
-                set(definition, pointer, value.into());
-            }
-        }
-        if definition
-            .pointer("/definition/versions")
-            .is_none_or(|versions| !versions.is_object())
-        {
-            set(definition, "/definition/versions", json!({}));
-        }
-        if let Some(versions) = definition
-            .pointer_mut("/definition/versions")
-            .and_then(Value::as_object_mut)
-        {
-            versions.insert(new_name.to_owned(), child.into());
-        }
-    });
-    base.base = Some(base_id.to_owned());
-    persist(state, base_id);
-}
-
-fn forget_version(state: &mut State, base_id: &str, child: &str) {
-    let Some(base) = state.live.apis.get_mut(base_id) else {
-        return;
-    };
-    base.amend(|definition| {
-        let mut removed = None;
-        if let Some(versions) = definition
-            .pointer_mut("/definition/versions")
-            .and_then(Value::as_object_mut)
-        {
-            removed = versions
-                .iter()
-                .find(|(_, id)| id.as_str() == Some(child))
-                .map(|(name, _)| name.clone());
-            if let Some(name) = &removed {
-                versions.remove(name);
-            }
-        }
-        if removed.is_some_and(|name| text(definition, "/definition/default") == name) {
-            let name = text(definition, "/definition/name").to_owned();
-            set(definition, "/definition/default", name.into());
-        }
-    });
-    persist(state, base_id);
-}
-
-/// Writes a live API to disk as it is in memory: a write that was not yet loaded is lost.
-fn persist(state: &mut State, id: &str) {
-    let Some(api) = state.live.apis.get(id).cloned() else {
-        return;
-    };
-    let definition = (*api.definition).clone();
-    match &api.document {
-        Some(document) => {
-            let document = oas::fill(document, &definition);
-            write_document(state, id, definition, document, api.is_mcp());
-        }
-        None => write_classic(state, id, definition),
-    }
 }
 
 fn decode_unchecked(body: &[u8]) -> Result<Value, ()> {
@@ -624,7 +516,7 @@ fn documents(shared: &Arc<Shared>, mcp: bool) -> Vec<Value> {
 fn attachment(text: &str, name: &str) -> Reply {
     let value: Value = serde_json::from_str(text).unwrap_or_default();
     let text = serde_json::to_string_pretty(&value).unwrap_or_default();
-    Reply::bare_json(200, text).as_attachment(name)
+    Reply::bare_json(200, text).into_attachment(name)
 }
 
 fn with_base(reply: Reply, api: &LiveApi) -> Reply {

@@ -23,7 +23,7 @@ pub fn is_reachable(path: &str) -> bool {
 
 /// Whether the API shows up in the lists though the router never sees it.
 pub fn is_ignored(path: &str) -> bool {
-    path.is_empty() || path.contains(' ')
+    path.is_empty() || (path.starts_with('/') && path.contains(' ') && parts(path).is_ok())
 }
 
 /// The names of the variables in a path, or what is wrong with it.

@@ -24,6 +24,7 @@ mod settle;
 mod state;
 mod types;
 mod validate;
+mod versions;
 
 use std::collections::BTreeMap;
 use std::io;

@@ -14,11 +14,16 @@ const METHODS: [&str; 9] = [
 ];
 
 /// Parts that have no classic form and are given back as they came.
-const UNTOUCHED: [&str; 2] = ["oas.MCPPrimitive", "oas.MockResponse"];
+const UNTOUCHED: [&str; 3] = [
+    "oas.MCPPrimitive",
+    "oas.MockResponse",
+    "oas.ProtectedResourceMetadata",
+];
 
 /// Parts of an operation that stay when they are switched off: permissions, because that says
 /// something too, and parts that have no classic form.
-const KEPT: [&str; 6] = [
+const KEPT: [&str; 7] = [
+    "validateRequest",
     "allow",
     "block",
     "ignoreAuthentication",
@@ -122,7 +127,9 @@ pub fn prune(ty: &Type, value: &mut Value) {
     match (ty, value) {
         (Type::Pointer(inner), value) => prune(inner, value),
         (Type::List(inner), Value::Array(items)) => {
-            items.iter_mut().for_each(|item| prune(inner, item));
+            for item in items {
+                prune(inner, item);
+            }
         }
         (Type::Map(inner), Value::Object(map)) => {
             map.values_mut().for_each(|item| prune(inner, item));
@@ -138,7 +145,8 @@ pub fn prune(ty: &Type, value: &mut Value) {
                 };
                 prune(&field.ty, item);
                 let optional = matches!(field.ty, Type::Pointer(_));
-                let kept = name == "oas.Operation" && KEPT.contains(&field.name.as_str());
+                let kept = (name == "oas.Operation" && KEPT.contains(&field.name.as_str()))
+                    || field.name == "protectedResourceMetadata";
                 if optional && !kept && is_hollow(&field.ty, item) {
                     map.remove(&field.name);
                 }
@@ -149,7 +157,7 @@ pub fn prune(ty: &Type, value: &mut Value) {
 }
 
 /// Whether nothing is in a value, however deep one looks.
-fn is_hollow(ty: &Type, value: &Value) -> bool {
+pub fn is_hollow(ty: &Type, value: &Value) -> bool {
     match (ty, value) {
         // A switch that may be absent says something by being there.
         (Type::Pointer(inner), value) => !matches!(**inner, Type::Bool) && is_hollow(inner, value),

@@ -118,7 +118,7 @@ impl Reply {
         self
     }
 
-    pub fn as_attachment(mut self, name: &str) -> Self {
+    pub fn into_attachment(mut self, name: &str) -> Self {
         self.content_type = Some("application/octet-stream");
         self.with_header(
             "content-disposition",

@@ -1,5 +1,6 @@
 //! Which handler a request goes to: the secret first, then the path, then the method.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use axum::http::request::Parts;
@@ -220,10 +221,12 @@ fn health(shared: &Arc<Shared>, status: &str, description: &str, down: bool) -> 
             ""
         };
         let time = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ");
-        out.push_str(&format!(
+        // Writing to a string cannot fail.
+        let _ = write!(
+            out,
             ",\"details\":{{\"redis\":{{\"status\":\"{status}\",{output}\
              \"componentType\":\"datastore\",\"time\":\"{time}\"}}}}"
-        ));
+        );
     }
     out.push('}');
     out

@@ -27,6 +27,13 @@ struct Limits {
     pattern: Option<Pattern>,
     minimum: Option<f64>,
     maximum: Option<f64>,
+    /// Members that an object in this place must have.
+    #[serde(default)]
+    required: Vec<String>,
+    #[serde(default)]
+    first_only: bool,
+    #[serde(default)]
+    min_items: usize,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -41,49 +48,69 @@ enum Pattern {
 
 /// Adds the errors of a value to the list; `path` is where it stands.
 pub fn check(ty: &Type, value: &Value, path: &str, errors: &mut Vec<String>) {
-    match expected(ty) {
-        None => return,
-        Some(wanted) => {
-            let given = kind(value);
-            if given != wanted && (wanted, given) != ("number", "integer") {
-                errors.push(format!(
-                    "{path}: Invalid type. Expected: {wanted}, given: {given}"
-                ));
-                return;
-            }
-        }
+    check_within(ty, value, path, None, errors);
+}
+
+/// As `check`; `limits` are those of the member that the value is.
+fn check_within(
+    ty: &Type,
+    value: &Value,
+    path: &str,
+    limits: Option<&Limits>,
+    errors: &mut Vec<String>,
+) {
+    let Some(wanted) = expected(ty) else {
+        return;
+    };
+    let given = kind(value);
+    if given != wanted && (wanted, given) != ("number", "integer") {
+        errors.push(format!(
+            "{path}: Invalid type. Expected: {wanted}, given: {given}"
+        ));
+        return;
     }
     match (ty, value) {
-        (Type::Pointer(inner), _) => check(inner, value, path, errors),
+        (Type::Pointer(inner), _) => check_within(inner, value, path, limits, errors),
         (Type::List(inner), Value::Array(items)) => {
-            for (position, item) in items.iter().enumerate() {
-                check(inner, item, &format!("{path}.{position}"), errors);
+            // The schema describes the first item of some lists, and says nothing of the others.
+            let described = if limits.is_some_and(|limits| limits.first_only) {
+                1
+            } else {
+                usize::MAX
+            };
+            for (position, item) in items.iter().enumerate().take(described) {
+                let path = format!("{path}.{position}");
+                check_within(inner, item, &path, limits, errors);
             }
         }
         (Type::Map(inner), Value::Object(map)) => {
             for (key, item) in map {
-                check(inner, item, &format!("{path}.{key}"), errors);
+                check_within(inner, item, &format!("{path}.{key}"), limits, errors);
             }
         }
         (Type::Struct(index), Value::Object(map)) => {
             let name = types().name(*index);
-            alternatives(name, value, path, errors);
-            let rules = table().get(name);
-            for required in rules.map_or(&[][..], |rules| &rules.required) {
-                if !map.contains_key(required) {
-                    errors.push(format!("{path}: {required} is required"));
-                }
+            if name == "oas.URLRewriteRule" {
+                rewrite_rule(value, path, errors);
+                return;
             }
+            either(name, value, path, errors);
+            let rules = table().get(name);
+            let required = rules.map_or(&[][..], |rules| &rules.required);
+            let here = limits.map_or(&[][..], |limits| &limits.required);
+            missing(required.iter().chain(here), value, path, errors);
             for field in types().fields(ty).map_or(&[][..], |shape| &shape.fields) {
                 let Some(item) = map.get(&field.name) else {
                     continue;
                 };
                 let path = format!("{path}.{}", field.name);
-                check(&field.ty, item, &path, errors);
-                if let Some(limits) = rules.and_then(|rules| rules.fields.get(&field.name)) {
+                let limits = rules.and_then(|rules| rules.fields.get(&field.name));
+                check_within(&field.ty, item, &path, limits, errors);
+                if let Some(limits) = limits {
                     limits.check(item, &path, errors);
                 }
             }
+            loose_parts(name, value, path, errors);
         }
         _ => {}
     }
@@ -108,6 +135,15 @@ impl Limits {
                     one_of(&self.items, text, &format!("{path}.{position}"), errors);
                 }
             }
+        }
+        if value
+            .as_array()
+            .is_some_and(|items| items.len() < self.min_items)
+        {
+            errors.push(format!(
+                "{path}: Array must have at least {} items",
+                self.min_items
+            ));
         }
         if let Some(number) = value.as_f64() {
             if let Some(minimum) = self.minimum.filter(|minimum| number < *minimum) {
@@ -144,29 +180,121 @@ impl Pattern {
     }
 }
 
-/// The two places where one of several forms must hold.
-fn alternatives(name: &str, value: &Value, path: &str, errors: &mut Vec<String>) {
+/// The places where one of several forms must hold, in a type that the table knows.
+fn either(name: &str, value: &Value, path: &str, errors: &mut Vec<String>) {
+    let lacks = |member: &str| match value.get(member) {
+        Some(_) => Vec::new(),
+        None => vec![format!("{path}: {member} is required")],
+    };
     match name {
-        "oas.Upstream" if value.get("url").is_none() && value.get("loadBalancing").is_none() => {
-            errors.push(format!("{path}: Must validate at least one schema (anyOf)"));
-            errors.push(format!("{path}: url is required"));
+        "oas.Upstream" => best(path, [lacks("url"), lacks("loadBalancing")], errors),
+        "oas.TransformBody" => {
+            best(path, [lacks("body"), lacks("path")], errors);
+            if value.as_object().is_some_and(|map| map.len() < 3) {
+                errors.push(format!("{path}: Must have at least 3 properties"));
+            }
         }
         "oas.Versioning" => {
             let location = value.get("location").and_then(Value::as_str);
-            let known = matches!(location, Some("header" | "url-param"));
-            let Some(location) = location.filter(|location| *location != "url") else {
-                return;
+            let one = |values: &[&str]| {
+                let values: Vec<String> = values.iter().map(|it| (*it).to_owned()).collect();
+                let mut errors = Vec::new();
+                if let Some(location) = location {
+                    one_of(&values, location, &format!("{path}.location"), &mut errors);
+                }
+                errors
             };
-            if !known {
-                errors.push(format!("{path}: Must validate at least one schema (anyOf)"));
-                let values = ["header".to_owned(), "url-param".to_owned()];
-                one_of(&values, location, &format!("{path}.location"), errors);
-            } else if value.get("key").is_none() {
-                errors.push(format!("{path}: Must validate at least one schema (anyOf)"));
-                errors.push(format!("{path}: key is required"));
+            let mut keyed = lacks("key");
+            keyed.extend(one(&["header", "url-param"]));
+            best(path, [keyed, one(&["url"])], errors);
+        }
+        _ => {}
+    }
+}
+
+/// Parts that the table of types does not describe.
+fn loose_parts(name: &str, value: &Value, path: &str, errors: &mut Vec<String>) {
+    match name {
+        "oas.Authentication" => {
+            let schemes = value.get("securitySchemes").and_then(Value::as_object);
+            for (scheme, item) in schemes.into_iter().flatten() {
+                let path = format!("{path}.securitySchemes.{scheme}");
+                let forms = ["Token", "JWT", "Basic", "OAuth", "ExternalOAuth"].map(|form| {
+                    let mut errors = Vec::new();
+                    let ty = types().named(&format!("oas.{form}"));
+                    check(&ty, item, &path, &mut errors);
+                    errors
+                });
+                best(&path, forms, errors);
+            }
+        }
+        "oas.Server" => {
+            let handlers = value.get("eventHandlers").and_then(Value::as_array);
+            if let Some(handler) = handlers.and_then(|handlers| handlers.first()) {
+                let path = format!("{path}.eventHandlers.0");
+                let forms = [
+                    "Webhook-With-ID",
+                    "Webhook-Without-ID",
+                    "JSVMEvent",
+                    "LogEvent",
+                ]
+                .map(|form| form_errors(&format!("event.{form}"), handler, &path));
+                best(&path, forms, errors);
             }
         }
         _ => {}
+    }
+}
+
+fn rewrite_rule(value: &Value, path: &str, errors: &mut Vec<String>) {
+    best(
+        path,
+        ["rule.Other", "rule.RequestBody"].map(|form| form_errors(form, value, path)),
+        errors,
+    );
+}
+
+/// The errors of a value that is described by rules alone.
+fn form_errors(form: &str, value: &Value, path: &str) -> Vec<String> {
+    let mut errors = Vec::new();
+    let Some(rules) = table().get(form) else {
+        return errors;
+    };
+    if !value.is_object() {
+        let given = kind(value);
+        errors.push(format!(
+            "{path}: Invalid type. Expected: object, given: {given}"
+        ));
+        return errors;
+    }
+    missing(rules.required.iter(), value, path, &mut errors);
+    for (member, limits) in &rules.fields {
+        if let Some(item) = value.get(member) {
+            limits.check(item, &format!("{path}.{member}"), &mut errors);
+        }
+    }
+    errors
+}
+
+/// Where no form holds, the errors of the one that comes closest are told.
+fn best<const FORMS: usize>(path: &str, forms: [Vec<String>; FORMS], errors: &mut Vec<String>) {
+    let closest = forms.into_iter().min_by_key(Vec::len).unwrap_or_default();
+    if !closest.is_empty() {
+        errors.push(format!("{path}: Must validate at least one schema (anyOf)"));
+        errors.extend(closest);
+    }
+}
+
+fn missing<'rules>(
+    required: impl Iterator<Item = &'rules String>,
+    value: &Value,
+    path: &str,
+    errors: &mut Vec<String>,
+) {
+    for member in required {
+        if value.get(member).is_none() {
+            errors.push(format!("{path}: {member} is required"));
+        }
     }
 }
 

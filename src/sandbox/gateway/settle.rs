@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::duration;
-use super::oas::{operations, prune};
+use super::oas::{is_hollow, operations, prune};
 use super::project::{has_endpoint_part, in_full, rule_order, scheme_of};
 use super::state::{flag, set, text};
 use super::types::types;
@@ -79,7 +79,8 @@ pub fn extension(extension: &mut Value, document: &Value, definition: &Value) {
             .pointer_mut(&format!("/middleware/{kind}"))
             .and_then(Value::as_object_mut);
         for primitive in primitives.into_iter().flat_map(Map::values_mut) {
-            function_names(primitive);
+            // Only plugins learn the new name here: nothing else of a primitive is read.
+            plugin_names(primitive);
         }
     }
     if let Some(handlers) = extension
@@ -96,7 +97,10 @@ pub fn extension(extension: &mut Value, document: &Value, definition: &Value) {
         {
             set(authentication, "/customKeyLifetime/enabled", false.into());
         }
-        sort_by(authentication, "/oidc/scopes/scopeToPolicyMapping", "scope");
+        if let Some(oidc) = authentication.get_mut("oidc") {
+            lead(oidc, "/scopes/claimName", "/scopes/claims");
+            sort_by(oidc, "/scopes/scopeToPolicyMapping", "scope");
+        }
     }
 }
 
@@ -321,6 +325,10 @@ fn function_names(operation: &mut Value) {
     if let Some(endpoint) = operation.get_mut("virtualEndpoint") {
         function_name(endpoint);
     }
+    plugin_names(operation);
+}
+
+fn plugin_names(operation: &mut Value) {
     if let Some(plugins) = operation
         .get_mut("postPlugins")
         .and_then(Value::as_array_mut)
@@ -468,11 +476,24 @@ fn schemes(authentication: &mut Value, document: &Value) {
             _ => {}
         }
         prune(&ty, &mut read);
+        if is_hollow(&ty, &read) {
+            // What is switched off and says nothing else goes; of these it leaves a null.
+            *scheme = Value::Null;
+            continue;
+        }
         if type_name == "oas.JWT" && read.get("jtiValidation").is_none() {
             set(&mut read, "/jtiValidation/enabled", false.into());
         }
         *scheme = in_full(&ty, &read);
     }
+    schemes.retain(|name, scheme| !scheme.is_null() || is_oauth(document, name));
+}
+
+fn is_oauth(document: &Value, name: &str) -> bool {
+    document
+        .pointer("/components/securitySchemes")
+        .and_then(|schemes| schemes.get(name))
+        .is_some_and(|declared| text(declared, "/type") == "oauth2")
 }
 
 /// The legacy claim stands first among the claims.

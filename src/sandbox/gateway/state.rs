@@ -180,6 +180,8 @@ struct Found {
     sources: (Arc<Value>, Option<Arc<Value>>),
     checksum: [u8; 32],
     unchanged: bool,
+    /// The definition in full, where it is already written.
+    whole: Option<Bytes>,
 }
 
 impl Found {
@@ -241,7 +243,10 @@ impl Found {
             base: None,
             checksum: self.checksum,
             sources: self.sources,
-            text: Arc::default(),
+            text: Arc::new(match self.whole {
+                Some(whole) if !renamed => OnceLock::from(whole),
+                _ => OnceLock::new(),
+            }),
         })
     }
 }
@@ -287,6 +292,7 @@ fn read(
             sources: (source.clone(), document_source),
             checksum: was.checksum,
             unchanged: true,
+            whole: None,
         });
     }
     let definition = resolve(source, around.environment);
@@ -297,8 +303,11 @@ fn read(
     if !is_loadable(&definition, document.as_deref()) || (around.lost)(&id) {
         return None;
     }
-    let checksum = checksum(&definition, document.as_deref());
-    let definition = settle(definition);
+    let whole = types().encode(&classic(), &definition);
+    let checksum = checksum(&whole, document.as_deref());
+    let settled = settle(definition.clone());
+    let whole = Arc::ptr_eq(&settled, &definition).then(|| Bytes::from(whole));
+    let definition = settled;
     Some(Found {
         unchanged: before.get(&id).is_some_and(|was| was.checksum == checksum),
         id,
@@ -306,6 +315,7 @@ fn read(
         document,
         sources: (source.clone(), document_source),
         checksum,
+        whole,
     })
 }
 
@@ -326,7 +336,8 @@ fn is_loadable(definition: &Value, document: Option<&Value>) -> bool {
         .pointer("/listen_port")
         .and_then(Value::as_i64)
         .unwrap_or(0);
-    !bundle && !(raw && port == 0) && document.is_none_or(oas::is_loadable)
+    let unbound = raw && port == 0;
+    !bundle && !unbound && document.is_none_or(oas::is_loadable)
 }
 
 /// The changes that a load makes in every definition.
@@ -339,13 +350,13 @@ fn settle(mut definition: Arc<Value>) -> Arc<Value> {
     };
     let least = number("/proxy/transport/ssl_min_version");
     let most = number("/proxy/transport/ssl_max_version");
-    if most > 0 {
-        // TLS 1.2 is the highest that this transport can be held to.
-        let most = 771.max(least);
+    // TLS 1.2 is the highest that this transport is held to, unless the lowest is higher.
+    let held = if most > 0 { 771.max(least) } else { least };
+    if held != most {
         set(
             Arc::make_mut(&mut definition),
             "/proxy/transport/ssl_max_version",
-            most.into(),
+            held.into(),
         );
     }
     if let Some(headers) = definition.get("tag_headers").and_then(Value::as_array) {
@@ -360,9 +371,9 @@ fn settle(mut definition: Arc<Value>) -> Arc<Value> {
     definition
 }
 
-fn checksum(definition: &Value, document: Option<&Value>) -> [u8; 32] {
+fn checksum(definition: &str, document: Option<&Value>) -> [u8; 32] {
     let mut hash = Sha256::new();
-    hash.update(types().encode(&classic(), definition));
+    hash.update(definition);
     if let Some(document) = document {
         let mut out = String::new();
         super::types::write_value(document, &mut out);

@@ -171,11 +171,13 @@ impl Types {
             (_, Value::Number(number)) => number.as_f64() == Some(0.0),
             (Type::Duration, Value::String(text)) => text == "0s",
             (_, Value::String(text)) => text.is_empty(),
-            (Type::Struct(_), Value::Object(map)) => self.fields(ty).is_some_and(|shape| {
+            (Type::Struct(index), Value::Object(map)) => self.fields(ty).is_some_and(|shape| {
+                // A limit counts as absent whatever is said of its smoothing.
+                let blind = self.name(*index) == "user.APILimit";
                 map.iter().all(|(key, item)| {
-                    shape
-                        .field(key)
-                        .is_none_or(|field| self.is_zero(&field.ty, item))
+                    shape.field(key).is_none_or(|field| {
+                        (blind && field.name == "smoothing") || self.is_zero(&field.ty, item)
+                    })
                 })
             }),
             _ => false,
@@ -210,6 +212,8 @@ impl Types {
                 }
                 out.push('}');
             }
+            // The text as it came, less the spaces.
+            (Type::Raw, Some(value)) => out.push_str(&value.to_string()),
             (_, Some(value)) => write_value(value, out),
             (Type::Bool, None) => out.push_str("false"),
             (Type::Int | Type::Unsigned { .. } | Type::Float, None) => out.push('0'),

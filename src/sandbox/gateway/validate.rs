@@ -17,12 +17,12 @@ pub const NOT_OAS: &str = "the supplied API definition is in OAS format, please 
 const MALFORMED: &str = "request malformed";
 
 /// Reads and checks the body of a write.
-pub fn document(body: &[u8]) -> Result<Value, String> {
+pub fn document(body: &[u8], mcp: bool) -> Result<Value, String> {
     let document = parse(body)?;
     if document.get(oas::EXTENSION).is_none_or(Value::is_null) {
         return Err("the payload should contain x-tyk-api-gateway".to_owned());
     }
-    check(&document)?;
+    check(&document, mcp)?;
     Ok(document)
 }
 
@@ -49,14 +49,18 @@ pub fn parse(body: &[u8]) -> Result<Value, &'static str> {
 }
 
 /// Checks a document: the schema first, and what a schema cannot say if that holds.
-pub fn check(document: &Value) -> Result<(), String> {
+pub fn check(document: &Value, mcp: bool) -> Result<(), String> {
     let version = text(document, "/openapi");
     let generation = if version.is_empty() {
         Generation::Three0
     } else {
         schema::generation(version)?
     };
-    let errors = schema_errors(document, generation);
+    let mut errors = schema_errors(document, generation);
+    if !mcp {
+        // The schema of other APIs knows nothing of the primitives of an MCP proxy.
+        errors.retain(|error| !error.starts_with("x-tyk-api-gateway.middleware.mcp"));
+    }
     if !errors.is_empty() {
         return Err(errors.join("\n"));
     }
@@ -64,6 +68,7 @@ pub fn check(document: &Value) -> Result<(), String> {
         openapi_error(document),
         security_error(document),
         compliant_error(document),
+        resource_metadata_error(document),
     ]
     .into_iter()
     .flatten()
@@ -439,6 +444,13 @@ fn compliant_error(document: &Value) -> Option<String> {
          not configured in security requirements: {}",
         missing.join(", ")
     ))
+}
+
+fn resource_metadata_error(document: &Value) -> Option<String> {
+    let metadata =
+        document.pointer("/x-tyk-api-gateway/server/authentication/protectedResourceMetadata")?;
+    (flag(metadata, "/enabled") && text(metadata, "/resource").is_empty())
+        .then(|| "protectedResourceMetadata.resource is required when enabled".to_owned())
 }
 
 fn has_external_reference(value: &Value) -> bool {

@@ -3,6 +3,7 @@
 
 mod authentication;
 mod operations;
+#[rustfmt::skip]
 mod table;
 
 use serde_json::{Map, Value, json};
@@ -13,7 +14,7 @@ use super::state::{flag, set, text};
 use super::types::{Type, types};
 pub use authentication::scheme_of;
 pub use operations::{has_endpoint_part, rule_order};
-use table::{Carry, DISCOVERY, ROWS};
+use table::{Carry, DISCOVERY, ROWS, Row};
 
 /// The sparse classic definition of a document.
 pub fn project(document: &Value, extension: &Value) -> Value {
@@ -30,13 +31,7 @@ pub fn project(document: &Value, extension: &Value) -> Value {
 }
 
 /// Carries the rows of a table from one place to another.
-fn carry(
-    from: &Value,
-    from_path: &str,
-    to: &mut Value,
-    to_path: &str,
-    rows: &[(&str, &str, Carry)],
-) {
+fn carry(from: &Value, from_path: &str, to: &mut Value, to_path: &str, rows: &[Row]) {
     for (source, target, how) in rows {
         let value = from.pointer(&format!("{from_path}{source}"));
         let value = match how {
@@ -84,18 +79,15 @@ fn upstream(extension: &Value, out: &mut Value) {
             .pointer(&format!("{from}/cacheTimeout"))
             .and_then(Value::as_i64)
             .filter(|timeout| *timeout > 0);
-        let cached = match extension.pointer(&format!("{from}/cache")) {
-            Some(cache) => {
-                let timeout = cache.get("timeout").cloned().unwrap_or_else(|| json!(0));
-                set(out, &format!("{to}/cache_timeout"), timeout);
-                flag(cache, "/enabled")
+        let cached = if let Some(cache) = extension.pointer(&format!("{from}/cache")) {
+            let timeout = cache.get("timeout").cloned().unwrap_or_else(|| json!(0));
+            set(out, &format!("{to}/cache_timeout"), timeout);
+            flag(cache, "/enabled")
+        } else {
+            if let Some(timeout) = old {
+                set(out, &format!("{to}/cache_timeout"), json!(timeout));
             }
-            None => {
-                if let Some(timeout) = old {
-                    set(out, &format!("{to}/cache_timeout"), json!(timeout));
-                }
-                old.is_some()
-            }
+            old.is_some()
         };
         set(out, &format!("{to}/cache_disabled"), json!(!cached));
     }
