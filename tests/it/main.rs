@@ -2,6 +2,7 @@
 
 mod config;
 mod git;
+mod manifest;
 mod normalize;
 mod plan;
 mod sandbox;

@@ -1,0 +1,546 @@
+//! Documents in the gateway's own formats: Tyk OAS, classic definitions, policies.
+
+use serde_json::{Value, json};
+
+use super::{
+    Place, Reading,
+    checks::{self, Shape, id_problem, is_database_id, listen_path_problem},
+};
+use crate::domain::object::{Kind, Object, ObjectKey};
+
+const EXTENSION: &str = "x-tyk-api-gateway";
+
+/// Where a kind's document has its id.
+pub(super) fn id_pointer(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Policy => "/id",
+        Kind::ClassicApi => "/api_id",
+        Kind::OasApi | Kind::McpProxy => "/x-tyk-api-gateway/info/id",
+    }
+}
+
+pub(super) fn listen_path_pointer(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Policy => "",
+        Kind::ClassicApi => "/proxy/listen_path",
+        Kind::OasApi | Kind::McpProxy => "/x-tyk-api-gateway/server/listenPath/value",
+    }
+}
+
+/// The APIs that a policy gives access to, by id.
+pub(super) fn apis_of_policy(object: &Object) -> Vec<String> {
+    if object.key.kind != Kind::Policy {
+        return Vec::new();
+    }
+    object
+        .body
+        .get("access_rights")
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
+        .map(|(id, _)| id.clone())
+        .collect()
+}
+
+/// Reads one value that is not a Kubernetes object: an object of ours, or nothing that concerns us.
+pub(super) fn take(value: Value, place: Place, reading: &mut Reading<'_>) {
+    let Value::Object(members) = &value else {
+        reading.ignore(&place, "it is no document that describes an object");
+        return;
+    };
+    let is_file = |name: &str| place.file.rsplit('/').next() == Some(name);
+    if is_file(".tyk.json") {
+        reading.ignore(
+            &place,
+            "the index of a tyk-sync repository; the files that it names are read by themselves",
+        );
+        return;
+    }
+    if members.contains_key(EXTENSION) {
+        oas(value, place, reading);
+        return;
+    }
+    if let Some(inner) = members
+        .get("oas")
+        .filter(|inner| inner.get(EXTENSION).is_some())
+    {
+        let inner = inner.clone();
+        oas(inner, place.below("/oas"), reading);
+        return;
+    }
+    if let Some(inner) = members
+        .get("api_definition")
+        .filter(|inner| inner.is_object())
+    {
+        let inner = inner.clone();
+        classic(inner, place.below("/api_definition"), reading);
+        return;
+    }
+    if members.contains_key("openapi") || members.contains_key("swagger") {
+        reading.ignore(
+            &place,
+            "an OpenAPI document without x-tyk-api-gateway: nothing says where it listens",
+        );
+        return;
+    }
+    if is_classic(&value) {
+        classic(value, place, reading);
+        return;
+    }
+    if members.get("access_rights").is_some_and(Value::is_object) {
+        if SESSION.iter().any(|name| members.contains_key(*name)) {
+            reading.ignore(
+                &place,
+                "the session of a key, which is no object of the configuration",
+            );
+        } else {
+            policy(value, place, reading);
+        }
+        return;
+    }
+    reading.ignore(&place, "it describes no API and no policy");
+}
+
+/// Members that a key's session has and a policy has not.
+const SESSION: &[&str] = &[
+    "allowance",
+    "basic_auth_data",
+    "expires",
+    "hmac_string",
+    "oauth_keys",
+    "quota_remaining",
+    "quota_renews",
+];
+
+fn is_classic(value: &Value) -> bool {
+    let has_proxy = value
+        .get("proxy")
+        .and_then(Value::as_object)
+        .is_some_and(|proxy| proxy.contains_key("listen_path") || proxy.contains_key("target_url"));
+    let says_so = [
+        "api_id",
+        "version_data",
+        "definition",
+        "use_keyless",
+        "auth_configs",
+    ]
+    .iter()
+    .filter(|name| value.get(**name).is_some())
+    .count();
+    has_proxy || says_so >= 2
+}
+
+/// Checks an id that a document names, or says where to put one. A document without an id must
+/// never reach the gateway: it would make an object with a random one.
+fn id_of(body: &Value, kind: Kind, place: &Place, reading: &mut Reading<'_>) -> Option<String> {
+    let pointer = id_pointer(kind);
+    let id = match body.pointer(pointer) {
+        Some(Value::String(id)) if !id.is_empty() => id.clone(),
+        Some(Value::String(_)) | Some(Value::Null) | None => {
+            reading.wrong(
+                place,
+                pointer,
+                "the document has no id, and without one the gateway would make another object at every run",
+                Some("write one that never changes"),
+            );
+            return None;
+        }
+        Some(other) => {
+            let message = format!("the id must be a text, and is {}", checks::shape_of(other));
+            reading.wrong(place, pointer, message, Some("put it in quotes"));
+            return None;
+        }
+    };
+    if let Some((message, fix)) = id_problem(kind, &id) {
+        reading.wrong(place, pointer, message, Some(fix));
+        return None;
+    }
+    Some(id)
+}
+
+fn database_id(body: &Value, pointer: &str, place: &Place, reading: &mut Reading<'_>) {
+    match body.pointer(pointer) {
+        None | Some(Value::Null) => {}
+        Some(Value::String(text)) if is_database_id(text) => {}
+        Some(_) => reading.wrong(
+            place,
+            pointer,
+            "is a database id, which is 24 hex digits; with anything else the gateway loses the document's own id",
+            Some("remove the field: the open source gateway does not use it"),
+        ),
+    }
+}
+
+/// Gives a document the target's organisation, and refuses another one.
+pub(super) fn organisation(
+    body: &mut Value,
+    parent: &str,
+    name: &str,
+    place: &Place,
+    reading: &mut Reading<'_>,
+) {
+    let Some(org) = reading.options.org.clone() else {
+        return;
+    };
+    let pointer = format!("{parent}/{name}");
+    match body.pointer(&pointer) {
+        Some(Value::String(own)) if *own == org => {}
+        Some(Value::String(own)) if !own.is_empty() => {
+            let message = format!("belongs to the organisation {own}, and the target serves {org}");
+            reading.wrong(
+                place,
+                pointer,
+                message,
+                Some("remove the field, or set the target's org to it"),
+            );
+        }
+        Some(Value::String(_)) | Some(Value::Null) | None => {
+            if let Some(Value::Object(members)) = body.pointer_mut(parent) {
+                members.insert(name.to_owned(), json!(org));
+            }
+        }
+        Some(other) => {
+            let message = format!("must be a text, and is {}", checks::shape_of(other));
+            reading.wrong(place, pointer, message, None);
+        }
+    }
+}
+
+fn check_listen_path(body: &Value, kind: Kind, place: &Place, reading: &mut Reading<'_>) {
+    let pointer = listen_path_pointer(kind);
+    if let Some(path) = body.pointer(pointer).and_then(Value::as_str)
+        && let Some(message) = listen_path_problem(path)
+    {
+        reading.wrong(place, pointer, message, Some("write it like /orders/"));
+    }
+}
+
+fn oas(mut body: Value, place: Place, reading: &mut Reading<'_>) {
+    const KIND: Kind = Kind::OasApi;
+    const KNOWN: &[(&str, Shape)] = &[
+        ("/info", Shape::Object),
+        ("/paths", Shape::Object),
+        ("/components", Shape::Object),
+        ("/security", Shape::List),
+        ("/servers", Shape::List),
+        ("/x-tyk-api-gateway", Shape::Object),
+        ("/x-tyk-api-gateway/info", Shape::Object),
+        ("/x-tyk-api-gateway/info/state/active", Shape::Flag),
+        ("/x-tyk-api-gateway/server", Shape::Object),
+        ("/x-tyk-api-gateway/server/listenPath", Shape::Object),
+        ("/x-tyk-api-gateway/server/listenPath/strip", Shape::Flag),
+        ("/x-tyk-api-gateway/upstream", Shape::Object),
+        ("/x-tyk-api-gateway/middleware", Shape::Object),
+    ];
+    let before = reading.found.len();
+    checks::shapes(&body, KNOWN, &place, reading);
+    match body.get("openapi") {
+        Some(Value::String(version))
+            if version.starts_with("3.0.") || version.starts_with("3.1.") => {}
+        Some(_) => reading.wrong(
+            &place,
+            "/openapi",
+            "the gateway reads OpenAPI 3.0 and 3.1",
+            Some("write a version such as \"3.0.3\", in quotes"),
+        ),
+        None => reading.wrong(
+            &place,
+            "/openapi",
+            "the OpenAPI version is missing",
+            Some("write \"3.0.3\""),
+        ),
+    }
+    checks::required_text(&body, "/info/title", "the title", &place, reading);
+    checks::required_text(&body, "/info/version", "the version", &place, reading);
+    if body.get("paths").is_none() {
+        reading.wrong(
+            &place,
+            "/paths",
+            "paths is missing",
+            Some("write {} for none"),
+        );
+    }
+    let extension = "/x-tyk-api-gateway";
+    checks::required_text(
+        &body,
+        &format!("{extension}/info/name"),
+        "the API's name",
+        &place,
+        reading,
+    );
+    if body
+        .pointer(&format!("{extension}/info/state/active"))
+        .is_none()
+    {
+        reading.wrong(
+            &place,
+            format!("{extension}/info/state/active"),
+            "whether the API is active is missing",
+            Some("write state: { active: true }"),
+        );
+    }
+    checks::required_text(
+        &body,
+        listen_path_pointer(KIND),
+        "the listen path",
+        &place,
+        reading,
+    );
+    let upstream = body.pointer(&format!("{extension}/upstream"));
+    let has_upstream = upstream.is_some_and(|upstream| {
+        upstream.get("url").is_some_and(Value::is_string) || upstream.get("loadBalancing").is_some()
+    });
+    if !has_upstream {
+        reading.wrong(
+            &place,
+            format!("{extension}/upstream/url"),
+            "the upstream's address is missing",
+            None,
+        );
+    }
+    check_listen_path(&body, KIND, &place, reading);
+    database_id(&body, &format!("{extension}/info/dbId"), &place, reading);
+    let id = id_of(&body, KIND, &place, reading);
+    organisation(
+        &mut body,
+        &format!("{extension}/info"),
+        "orgId",
+        &place,
+        reading,
+    );
+    let authenticates = body.pointer(&format!("{extension}/server/authentication/enabled"));
+    if authenticates != Some(&Value::Bool(true)) {
+        reading.warn(
+            &place,
+            format!("{extension}/server/authentication"),
+            "the API is open to everybody: without server.authentication.enabled no key is asked for",
+            None,
+        );
+    }
+    custom_event_handlers(&body, &place, reading);
+    finish(body, KIND, id, place, reading, before);
+}
+
+/// Seen to end a 5.14 gateway at its next reload when its JavaScript machine is off.
+fn custom_event_handlers(body: &Value, place: &Place, reading: &mut Reading<'_>) {
+    let pointer = "/x-tyk-api-gateway/server/eventHandlers";
+    let handlers = body.pointer(pointer).and_then(Value::as_array);
+    for (index, handler) in handlers.into_iter().flatten().enumerate() {
+        if handler.get("type").and_then(Value::as_str) == Some("custom") {
+            reading.warn(
+                place,
+                format!("{pointer}/{index}"),
+                "a custom event handler ends the gateway's process at its next reload unless enable_jsvm is set there",
+                None,
+            );
+        }
+    }
+}
+
+/// The shapes of fields that every definition has; the gateway refuses a wrong one without saying
+/// which.
+const CLASSIC: &[(&str, Shape)] = &[
+    ("/name", Shape::Text),
+    ("/slug", Shape::Text),
+    ("/domain", Shape::Text),
+    ("/protocol", Shape::Text),
+    ("/active", Shape::Flag),
+    ("/internal", Shape::Flag),
+    ("/use_keyless", Shape::Flag),
+    ("/use_standard_auth", Shape::Flag),
+    ("/use_basic_auth", Shape::Flag),
+    ("/use_oauth2", Shape::Flag),
+    ("/enable_jwt", Shape::Flag),
+    ("/enable_coprocess_auth", Shape::Flag),
+    ("/use_mutual_tls_auth", Shape::Flag),
+    ("/disable_rate_limit", Shape::Flag),
+    ("/disable_quota", Shape::Flag),
+    ("/listen_port", Shape::Number),
+    ("/tags", Shape::List),
+    ("/tag_headers", Shape::List),
+    ("/allowed_ips", Shape::List),
+    ("/certificates", Shape::List),
+    ("/client_certificates", Shape::List),
+    ("/jwt_default_policies", Shape::List),
+    ("/proxy", Shape::Object),
+    ("/proxy/listen_path", Shape::Text),
+    ("/proxy/target_url", Shape::Text),
+    ("/proxy/strip_listen_path", Shape::Flag),
+    ("/proxy/preserve_host_header", Shape::Flag),
+    ("/proxy/enable_load_balancing", Shape::Flag),
+    ("/proxy/target_list", Shape::List),
+    ("/auth", Shape::Object),
+    ("/auth_configs", Shape::Object),
+    ("/definition", Shape::Object),
+    ("/version_data", Shape::Object),
+    ("/version_data/not_versioned", Shape::Flag),
+    ("/version_data/versions", Shape::Object),
+    ("/CORS", Shape::Object),
+    ("/cache_options", Shape::Object),
+    ("/global_rate_limit", Shape::Object),
+    ("/global_rate_limit/rate", Shape::Number),
+    ("/global_rate_limit/per", Shape::Number),
+    ("/config_data", Shape::Object),
+    ("/graphql", Shape::Object),
+];
+
+pub(super) fn classic(mut body: Value, place: Place, reading: &mut Reading<'_>) {
+    const KIND: Kind = Kind::ClassicApi;
+    let before = reading.found.len();
+    let id = id_of(&body, KIND, &place, reading);
+    classic_checks(&body, &place, reading);
+    let versions = body
+        .pointer("/version_data/versions")
+        .and_then(Value::as_object);
+    if versions.is_none_or(serde_json::Map::is_empty) {
+        reading.warn(
+            &place,
+            "/version_data/versions",
+            "the definition has no version, and a gateway answers every request for such an API with an error",
+            Some("write version_data: { not_versioned: true, versions: { Default: { name: Default } } }"),
+        );
+    }
+    organisation(&mut body, "", "org_id", &place, reading);
+    finish(body, KIND, id, place, reading, before);
+}
+
+/// What holds for a definition wherever it comes from.
+pub(super) fn classic_checks(body: &Value, place: &Place, reading: &mut Reading<'_>) {
+    checks::shapes(body, CLASSIC, place, reading);
+    let is_tcp = body
+        .get("protocol")
+        .and_then(Value::as_str)
+        .is_some_and(|protocol| matches!(protocol, "tcp" | "tls"));
+    if is_tcp {
+        let port = body.get("listen_port").and_then(Value::as_f64);
+        if port.is_none_or(|port| port == 0.0) {
+            reading.wrong(
+                place,
+                "/listen_port",
+                "a TCP or TLS API needs a listen_port: the gateway would not load it",
+                None,
+            );
+        }
+    } else {
+        match body.pointer("/proxy/listen_path") {
+            None | Some(Value::Null) => reading.wrong(
+                place,
+                "/proxy/listen_path",
+                "the listen path is missing",
+                Some("write it like /orders/"),
+            ),
+            Some(_) => check_listen_path(body, Kind::ClassicApi, place, reading),
+        }
+    }
+    database_id(body, "/id", place, reading);
+    let is_on = |name: &str| body.get(name) == Some(&Value::Bool(true));
+    if is_on("use_keyless") && is_on("use_standard_auth") {
+        reading.wrong(
+            place,
+            "/use_keyless",
+            "use_keyless and use_standard_auth are both on",
+            Some("turn one of them off: an API is either open or asks for a key"),
+        );
+    }
+}
+
+pub(super) fn policy(mut body: Value, place: Place, reading: &mut Reading<'_>) {
+    const KIND: Kind = Kind::Policy;
+    let before = reading.found.len();
+    // An export from a Dashboard has its id in `_id` alone.
+    let own_id = body.get("id").and_then(Value::as_str).unwrap_or_default();
+    if own_id.is_empty()
+        && let Some(database_id) = body.get("_id").and_then(Value::as_str)
+        && !database_id.is_empty()
+    {
+        let id = json!(database_id);
+        if let Some(members) = body.as_object_mut() {
+            members.insert("id".to_owned(), id);
+        }
+    }
+    let id = id_of(&body, KIND, &place, reading);
+    policy_checks(&body, &place, reading);
+    organisation(&mut body, "", "org_id", &place, reading);
+    finish(body, KIND, id, place, reading, before);
+}
+
+pub(super) fn policy_checks(body: &Value, place: &Place, reading: &mut Reading<'_>) {
+    const KNOWN: &[(&str, Shape)] = &[
+        ("/name", Shape::Text),
+        ("/active", Shape::Flag),
+        ("/is_inactive", Shape::Flag),
+        ("/rate", Shape::Number),
+        ("/per", Shape::Number),
+        ("/quota_max", Shape::Number),
+        ("/quota_renewal_rate", Shape::Number),
+        ("/throttle_interval", Shape::Number),
+        ("/throttle_retry_limit", Shape::Number),
+        ("/key_expires_in", Shape::Number),
+        ("/access_rights", Shape::Object),
+        ("/partitions", Shape::Object),
+        ("/partitions/acl", Shape::Flag),
+        ("/partitions/quota", Shape::Flag),
+        ("/partitions/rate_limit", Shape::Flag),
+        ("/partitions/per_api", Shape::Flag),
+        ("/tags", Shape::List),
+        ("/meta_data", Shape::Object),
+    ];
+    checks::shapes(body, KNOWN, place, reading);
+    database_id(body, "/_id", place, reading);
+    let rights = body.get("access_rights").and_then(Value::as_object);
+    for (id, right) in rights.into_iter().flatten() {
+        let mut pointer = "/access_rights".to_owned();
+        crate::domain::diff::push_token(&mut pointer, id);
+        match right.get("api_id") {
+            Some(Value::String(own)) if own == id => {}
+            None if right.is_object() => {}
+            Some(Value::String(own)) => {
+                let message = format!("stands under {id} and names the API {own}");
+                reading.wrong(
+                    place,
+                    format!("{pointer}/api_id"),
+                    message,
+                    Some("make the two equal"),
+                );
+            }
+            _ => {
+                let message = format!("must be an object with the api_id {id}");
+                reading.wrong(place, pointer, message, None);
+            }
+        }
+    }
+    let flag =
+        |name: &str| body.pointer(&format!("/partitions/{name}")) == Some(&Value::Bool(true));
+    if flag("per_api")
+        && ["quota", "rate_limit", "acl", "complexity"]
+            .iter()
+            .any(|name| flag(name))
+    {
+        reading.wrong(
+            place,
+            "/partitions/per_api",
+            "per_api together with another partition is refused by the gateway for every key, at request time",
+            Some("turn per_api or the others off"),
+        );
+    }
+}
+
+/// Adds the object, unless something was wrong with it.
+pub(super) fn finish(
+    body: Value,
+    kind: Kind,
+    id: Option<String>,
+    place: Place,
+    reading: &mut Reading<'_>,
+    problems_before: usize,
+) {
+    let Some(id) = id.filter(|_| reading.found.len() == problems_before) else {
+        return;
+    };
+    let object = Object {
+        key: ObjectKey::new(kind, id),
+        body,
+        path: place.file.clone(),
+    };
+    reading.add(object, place);
+}
