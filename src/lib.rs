@@ -3,4 +3,5 @@
 pub mod config;
 pub mod domain;
 pub mod git;
+pub mod queue;
 pub mod webhook;

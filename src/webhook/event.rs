@@ -200,7 +200,8 @@ impl<'de> Deserialize<'de> for NewestCommits {
 }
 
 pub(super) fn parse_revision(text: &str) -> Result<Revision, Rejection> {
-    text.parse().map_err(|_| Rejection::Malformed(Malformation::Revision))
+    text.parse()
+        .map_err(|_| Rejection::Malformed(Malformation::Revision))
 }
 
 /// Hosts write zeros, as many as their ids are long, where there is no commit.
