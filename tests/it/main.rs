@@ -4,5 +4,6 @@ mod config;
 mod git;
 mod normalize;
 mod plan;
+mod queue;
 mod support;
 mod webhook;
