@@ -6,7 +6,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use thiserror::Error;
 
 /// The server's number for a message beyond the stream's or the server's limit.
-pub(super) const TOO_LARGE: u64 = 10054;
+const TOO_LARGE: u64 = 10054;
 /// The number for every failure to store; the words say which one it was.
 const NOT_STORED: u64 = 10077;
 
@@ -125,16 +125,24 @@ pub(super) fn answer<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
     }
 }
 
+pub(super) fn too_large() -> Error {
+    Error::Refused {
+        status: 400,
+        code: TOO_LARGE,
+        description: "the message is too large".to_owned(),
+    }
+}
+
+pub(super) fn is_full(error: &Error) -> bool {
+    matches!(error, Error::Refused { code: NOT_STORED, description, .. } if description.contains("maximum"))
+}
+
 pub(super) fn publish(error: Error, size: usize, limit: usize) -> PublishError {
     match error {
+        full if is_full(&full) => PublishError::Full,
         Error::Refused {
             code: TOO_LARGE, ..
         } => PublishError::TooLarge { size, limit },
-        Error::Refused {
-            code: NOT_STORED,
-            description,
-            ..
-        } if description.contains("maximum") => PublishError::Full,
         other => PublishError::Unavailable(other),
     }
 }

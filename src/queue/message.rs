@@ -5,9 +5,8 @@ use std::time::Duration;
 use async_nats::{HeaderMap, Request, header};
 use bytes::Bytes;
 use serde_json::json;
-use tokio::time::timeout_at;
 
-use super::{Error, JetStream, PublishError, nanoseconds, one_line, settings::aside_subject};
+use super::{Error, JetStream, error, nanoseconds, one_line, settings::aside_subject};
 
 /// Why a message was set aside, as a header of it.
 const REASON: &str = "Lockstep-Reason";
@@ -82,17 +81,18 @@ impl Message {
         headers.insert(REASON, reason);
 
         let subject = aside_subject(&self.queue.shared.options.subject);
-        let stored = self.queue.send(subject, headers, self.body.clone());
-        match timeout_at(self.queue.deadline(), stored).await {
-            Err(_) => return Err(Error::TimedOut),
-            Ok(Ok(_)) => {}
-            Ok(Err(PublishError::Unavailable(error))) => return Err(error),
-            Ok(Err(PublishError::Full)) => return Err(Error::AsideIsFull),
-            Ok(Err(PublishError::TooLarge { .. })) => {
-                return Err(Error::Options("a message is too large to be set aside"));
-            }
+        let deadline = self.queue.deadline();
+        let store = async || {
+            let headers = headers.clone();
+            self.queue
+                .send(subject.clone(), headers, self.body.clone())
+                .await
+        };
+        match self.queue.exchange(deadline, deadline, store).await {
+            Ok(_) => self.ack().await,
+            Err(error) if error::is_full(&error) => Err(Error::AsideIsFull),
+            Err(error) => Err(error),
         }
-        self.ack().await
     }
 
     pub(super) fn pending(&self) -> u64 {
@@ -102,12 +102,12 @@ impl Message {
     /// The server answers a request where it would take a plain message in silence.
     async fn settle(self, answer: Bytes) -> Result<(), Error> {
         let deadline = self.queue.deadline();
-        let asked = self
-            .queue
-            .ask(self.delivery.subject, Request::new().payload(answer));
-        timeout_at(deadline, asked)
-            .await
-            .map_err(|_| Error::TimedOut)??;
+        let settle = async || {
+            let subject = self.delivery.subject.clone();
+            let request = Request::new().payload(answer.clone());
+            self.queue.ask(subject, request).await
+        };
+        self.queue.exchange(deadline, deadline, settle).await?;
         Ok(())
     }
 }

@@ -99,7 +99,8 @@ struct Shared {
     checked_on: AtomicU64,
     /// One check at a time: a thousand publishers that meet a new connection cost one.
     checking: tokio::sync::Mutex<()>,
-    link: watch::Receiver<()>,
+    /// How often the connection broke; also wakes who waits for it.
+    breaks: watch::Receiver<u64>,
     /// Why the last attempt to connect failed.
     trouble: Arc<Mutex<Option<String>>>,
 }
@@ -134,7 +135,7 @@ impl JetStream {
         let address = Address::parse(&options.url)?;
 
         let trouble = Arc::new(Mutex::new(None));
-        let (linked, link) = watch::channel(());
+        let (broke, breaks) = watch::channel(0);
         let told = Arc::clone(&trouble);
         let connect = address
             .credentials
@@ -153,7 +154,7 @@ impl JetStream {
                     Event::ServerError(error) => set(&told, Some(error.to_string())),
                     _ => {}
                 }
-                linked.send_replace(());
+                broke.send_modify(|count| *count += u64::from(event == Event::Disconnected));
                 std::future::ready(())
             })
             .connect(address.servers);
@@ -170,7 +171,7 @@ impl JetStream {
                 started: Instant::now(),
                 checked_on: AtomicU64::new(0),
                 checking: tokio::sync::Mutex::new(()),
-                link,
+                breaks,
                 trouble,
             }),
         })
@@ -180,33 +181,43 @@ impl JetStream {
     /// call asks the server; a difference also stops `publish` and `pull` until it is gone.
     pub async fn ready(&self) -> Result<(), Error> {
         let deadline = self.deadline();
-        self.connected_by(deadline).await?;
-        timeout_at(deadline, self.check(true))
+        self.exchange(deadline, deadline, async || self.check(true).await)
             .await
-            .map_err(|_| Error::TimedOut)?
     }
 
     /// Returns once the stream has the message on its disk's way: it acknowledged it. The answer
     /// comes within `publish_timeout`, whatever NATS does. A message that was refused for a lack
     /// of an answer may be stored nevertheless; published again under its id it is a duplicate.
     pub async fn publish(&self, id: &str, body: Bytes) -> Result<Published, PublishError> {
+        // A header's line has its name, a colon, a space and an end.
+        let size = body.len() + id.len() + 32;
+        let limit = || {
+            self.shared
+                .client
+                .max_payload()
+                .saturating_sub(ROOM_FOR_REASON)
+        };
         let deadline = self.deadline();
-        let patience = self.shared.started + self.shared.options.publish_timeout;
-        self.connected_by(patience.min(deadline)).await?;
-        let publish = async {
+        // Nobody waits for a server that is down, but for the first connection, which takes a
+        // moment.
+        let patience = deadline.min(self.shared.started + self.shared.options.publish_timeout);
+        let publish = async || {
             self.check(false).await?;
-            match self.store(id, &body).await {
+            if size > limit() {
+                return Err(error::too_large());
+            }
+            match self.store(id, body.clone()).await {
                 // The stream is gone since it was checked: it is made again.
-                Err(PublishError::Unavailable(Error::NobodyListens)) => {
+                Err(Error::NobodyListens) => {
                     self.check(true).await?;
-                    self.store(id, &body).await
+                    self.store(id, body.clone()).await
                 }
                 other => other,
             }
         };
-        timeout_at(deadline, publish)
+        self.exchange(patience, deadline, publish)
             .await
-            .map_err(|_| Error::TimedOut)?
+            .map_err(|error| error::publish(error, size, limit()))
     }
 
     /// Up to `max` messages: as many as are there, or else the first one within `wait`, or none.
@@ -236,15 +247,12 @@ impl JetStream {
     }
 
     pub async fn depth(&self) -> Result<Depth, Error> {
-        let deadline = self.deadline();
-        self.connected_by(deadline).await?;
-        let ask = async {
+        let stream = &self.shared.options.stream;
+        let ask = async || {
             self.check(false).await?;
-            let stream = &self.shared.options.stream;
             let queue = self.info(&format!("STREAM.INFO.{stream}")).await?;
-            let aside = self
-                .info(&format!("STREAM.INFO.{}", aside_name(stream)))
-                .await?;
+            let aside = aside_name(stream);
+            let aside = self.info(&format!("STREAM.INFO.{aside}")).await?;
             let messages = queue["state"]["messages"].as_u64().unwrap_or(0);
             let oldest = queue["state"]["first_ts"].as_str().and_then(age);
             Ok(Depth {
@@ -253,20 +261,38 @@ impl JetStream {
                 set_aside: aside["state"]["messages"].as_u64().unwrap_or(0),
             })
         };
-        timeout_at(deadline, ask)
-            .await
-            .map_err(|_| Error::TimedOut)?
+        let deadline = self.deadline();
+        self.exchange(deadline, deadline, ask).await
+    }
+
+    /// Does something that may be done twice, again when the connection breaks under it: a server
+    /// that only restarts is not noticed if it is quick. Waits for a connection until `patience`,
+    /// and ends at the deadline whatever happens.
+    async fn exchange<T>(
+        &self,
+        patience: Instant,
+        deadline: Instant,
+        work: impl AsyncFn() -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        self.connected_by(patience).await?;
+        loop {
+            match timeout_at(deadline, work()).await {
+                Err(_) => return Err(Error::TimedOut),
+                Ok(Err(Error::Disconnected { .. })) => self.connected_by(deadline).await?,
+                Ok(done) => return done,
+            }
+        }
     }
 
     fn deadline(&self) -> Instant {
         Instant::now() + self.shared.options.publish_timeout
     }
 
-    /// The client's state is the truth; the link only wakes us, a moment before that state is set,
-    /// hence the second look.
+    /// The client's state is the truth; what wakes us comes a moment before that state is
+    /// set, hence the second look.
     async fn connected_by(&self, deadline: Instant) -> Result<(), Error> {
         let shared = &*self.shared;
-        let mut link = shared.link.clone();
+        let mut events = shared.breaks.clone();
         while shared.client.connection_state() != State::Connected {
             if Instant::now() >= deadline {
                 let trouble = shared
@@ -277,7 +303,7 @@ impl JetStream {
                 return Err(Error::Disconnected { trouble });
             }
             let look_again = deadline.min(Instant::now() + Duration::from_millis(20));
-            let _: Result<_, _> = timeout_at(look_again, link.changed()).await;
+            let _: Result<_, _> = timeout_at(look_again, events.changed()).await;
         }
         Ok(())
     }
@@ -361,21 +387,11 @@ impl JetStream {
         error::answer(&answer)
     }
 
-    async fn store(&self, id: &str, body: &Bytes) -> Result<Published, PublishError> {
+    async fn store(&self, id: &str, body: Bytes) -> Result<Published, Error> {
         let mut headers = HeaderMap::new();
         headers.insert(header::NATS_MESSAGE_ID, one_line(id));
-        let limit = self
-            .shared
-            .client
-            .max_payload()
-            .saturating_sub(ROOM_FOR_REASON);
-        // A header's line has its name, a colon, a space and an end.
-        let size = body.len() + id.len() + 32;
-        if size > limit {
-            return Err(PublishError::TooLarge { size, limit });
-        }
-        self.send(self.shared.options.subject.clone(), headers, body.clone())
-            .await
+        let subject = self.shared.options.subject.clone();
+        self.send(subject, headers, body).await
     }
 
     async fn send(
@@ -383,39 +399,36 @@ impl JetStream {
         subject: String,
         headers: HeaderMap,
         body: Bytes,
-    ) -> Result<Published, PublishError> {
-        let size = body.len();
+    ) -> Result<Published, Error> {
         let request = Request::new().headers(headers).payload(body);
         let answer = self.ask(subject, request).await?;
-        match error::answer::<Stored>(&answer) {
-            Ok(Stored { duplicate: true }) => Ok(Published::Duplicate),
-            Ok(Stored { duplicate: false }) => Ok(Published::New),
-            Err(error) => Err(error::publish(
-                error,
-                size,
-                self.shared.client.max_payload(),
-            )),
-        }
+        let Stored { duplicate } = error::answer(&answer)?;
+        Ok(if duplicate {
+            Published::Duplicate
+        } else {
+            Published::New
+        })
     }
 
-    /// The caller bounds the time.
+    /// The caller bounds the time. When the connection breaks the answer will not come.
     async fn ask(&self, subject: String, request: Request) -> Result<Bytes, Error> {
-        let answer = self
-            .shared
-            .client
-            .send_request(subject, request.timeout(None))
-            .await;
+        let shared = &*self.shared;
+        let mut breaks = shared.breaks.clone();
+        let before = *breaks.borrow_and_update();
+        let answer = tokio::select! {
+            biased;
+            answer = shared.client.send_request(subject, request.timeout(None)) => answer,
+            _ = breaks.wait_for(|now| *now != before) => {
+                return Err(Error::Disconnected { trouble: None });
+            }
+        };
         match answer {
             Ok(message) => Ok(message.payload),
             Err(error) => Err(match error.kind() {
                 RequestErrorKind::NoResponders => Error::NobodyListens,
                 RequestErrorKind::TimedOut => Error::TimedOut,
                 RequestErrorKind::InvalidSubject => Error::Options("its subject is not valid"),
-                RequestErrorKind::MaxPayloadExceeded => Error::Refused {
-                    status: 400,
-                    code: error::TOO_LARGE,
-                    description: "the message is larger than the server takes".to_owned(),
-                },
+                RequestErrorKind::MaxPayloadExceeded => error::too_large(),
                 RequestErrorKind::Other => Error::Disconnected { trouble: None },
             }),
         }
@@ -456,7 +469,11 @@ impl JetStream {
                 Ok(None) if messages.is_empty() => {
                     return Err(Error::Disconnected { trouble: None });
                 }
-                Err(_) if messages.is_empty() => return Err(Error::TimedOut),
+                Err(_) if messages.is_empty() => {
+                    // A request to a consumer that is gone is not answered at all.
+                    shared.checked_on.store(0, Ordering::Release);
+                    return Err(Error::TimedOut);
+                }
                 Ok(None) | Err(_) => break,
             };
             match reply.status {

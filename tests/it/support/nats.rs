@@ -110,7 +110,8 @@ impl Nats {
 
     fn signal(&self, signal: &str) {
         let id = self.server.as_ref().expect("it runs").id().to_string();
-        let sent = Command::new("kill").args([signal, &id]).status().unwrap();
+        let kill = format!("kill {signal} {id}");
+        let sent = Command::new("sh").args(["-c", &kill]).status().unwrap();
         assert!(sent.success());
     }
 }
