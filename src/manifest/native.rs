@@ -116,7 +116,10 @@ fn is_classic(value: &Value) -> bool {
     let has_proxy = value
         .get("proxy")
         .and_then(Value::as_object)
-        .is_some_and(|proxy| proxy.contains_key("listen_path") || proxy.contains_key("target_url"));
+        .is_some_and(|proxy| {
+            let is_routed = proxy.contains_key("listen_path") || proxy.contains_key("target_url");
+            is_routed || value.get("listen_port").is_some()
+        });
     let says_so = [
         "api_id",
         "version_data",

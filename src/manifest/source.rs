@@ -122,7 +122,8 @@ impl<'f> Source<'f> {
             let (line, column) =
                 location.map_or((0, 0), |location| (location.line(), location.column()));
             let message = error.without_snippet().to_string();
-            let message = message.lines().next().unwrap_or_default().to_owned();
+            let message = message.lines().next().unwrap_or_default();
+            let message = message.split(" at line ").next().unwrap_or(message);
             self.problem(
                 line,
                 column,

@@ -1,3 +1,4 @@
+//! Everything that is tested through the public interface of the crate.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod config;
@@ -5,6 +6,8 @@ mod git;
 mod manifest;
 mod normalize;
 mod plan;
+mod queue;
 mod sandbox;
+mod store;
 mod support;
 mod webhook;

@@ -1,9 +1,6 @@
 //! Requests as Git hosts send them, signed here, and what becomes of them.
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, path::PathBuf};
 
 use axum::http::{HeaderMap, HeaderValue};
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -1082,22 +1079,20 @@ proptest! {
 
 // ---- Samples of others, read in place ----
 
-fn samples() -> PathBuf {
-    let package = std::env::var_os("CARGO_MANIFEST_DIR").unwrap();
-    let samples = Path::new(&package).join("../shared/samples/webhooks");
-    assert!(samples.is_dir(), "{} is not there", samples.display());
-    samples
+fn samples() -> Option<PathBuf> {
+    Some(crate::support::shared()?.join("samples/webhooks"))
 }
 
-fn files_in(folder: &str) -> BTreeMap<String, Vec<u8>> {
-    std::fs::read_dir(samples().join(folder))
+fn files_in(folder: &str) -> Option<BTreeMap<String, Vec<u8>>> {
+    let files = std::fs::read_dir(samples()?.join(folder))
         .unwrap()
         .map(|entry| {
             let entry = entry.unwrap();
             let name = entry.file_name().into_string().unwrap();
             (name, std::fs::read(entry.path()).unwrap())
         })
-        .collect()
+        .collect();
+    Some(files)
 }
 
 fn word(event: &Event) -> &'static str {
@@ -1111,7 +1106,9 @@ fn word(event: &Event) -> &'static str {
 #[test]
 #[ignore = "needs ../shared; tests/run has it"]
 fn every_sample_of_github_is_taken_for_what_it_is() {
-    let files = files_in("github");
+    let Some(files) = files_in("github") else {
+        return;
+    };
     assert_eq!(files.len(), 74);
     let mut words = BTreeMap::<_, usize>::new();
     for (name, body) in files {
@@ -1150,7 +1147,9 @@ fn every_sample_of_github_is_taken_for_what_it_is() {
 #[test]
 #[ignore = "needs ../shared; tests/run has it"]
 fn every_sample_of_gitlab_is_taken_for_what_it_is() {
-    let files = files_in("gitlab");
+    let Some(files) = files_in("gitlab") else {
+        return;
+    };
     assert_eq!(files.len(), 47);
     let mut words = BTreeMap::<_, usize>::new();
     for (name, body) in files {
@@ -1245,7 +1244,9 @@ fn every_hostile_body_is_refused_or_harmless() {
         ("json-null", "malformed_json", "malformed_json"),
         ("truncated", "malformed_json", "malformed_json"),
     ];
-    let files = files_in("hostile");
+    let Some(files) = files_in("hostile") else {
+        return;
+    };
     assert_eq!(files.len(), table.len());
     let outcome = |request: Request| match request.receive() {
         Ok(received) => {
@@ -1288,7 +1289,10 @@ fn every_hostile_body_is_refused_or_harmless() {
 #[test]
 #[ignore = "needs ../shared; tests/run has it"]
 fn every_signature_vector_is_judged_right() {
-    let vectors = std::fs::read(samples().join("signatures.json")).unwrap();
+    let Some(samples) = samples() else {
+        return;
+    };
+    let vectors = std::fs::read(samples.join("signatures.json")).unwrap();
     let vectors: Vec<Value> = serde_json::from_slice(&vectors).unwrap();
     assert_eq!(vectors.len(), 26);
     let mut counted = BTreeMap::<_, usize>::new();
