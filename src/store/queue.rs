@@ -80,7 +80,7 @@ pub enum PutError {
 struct Put {
     id: String,
     payload: Vec<u8>,
-    put_at: i64,
+    at: i64,
     answer: oneshot::Sender<Result<(), PutError>>,
 }
 
@@ -115,7 +115,7 @@ impl LocalQueue {
         let put = Put {
             id: id.to_owned(),
             payload,
-            put_at: now,
+            at: now,
             answer,
         };
         self.puts.try_send(put).map_err(|error| match error {
@@ -262,8 +262,8 @@ async fn write_group(writer: &SqlitePool, group: &[Put], messages: i64) -> Resul
     insert.push_values(group, |mut row, put| {
         row.push_bind(&put.id)
             .push_bind(&put.payload)
-            .push_bind(put.put_at)
-            .push_bind(put.put_at)
+            .push_bind(put.at)
+            .push_bind(put.at)
             .push("0");
     });
     insert.push(" on conflict (id) do nothing");
