@@ -5,10 +5,10 @@ use std::{fs, io, path::Path, str::FromStr, time::Duration};
 
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::{
-    Connection, PgPool, Postgres, Sqlite, SqlitePool, Transaction,
+    PgPool, Postgres, Sqlite, SqlitePool, Transaction,
     migrate::{MigrateError, Migrator},
     pool::PoolOptions,
-    postgres::{PgConnectOptions, PgConnection},
+    postgres::PgConnectOptions,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
 };
 
@@ -175,14 +175,17 @@ impl Store {
         let server = PgConnectOptions::from_str(url.expose_secret())
             .map_err(|_| Error::Address)?
             .application_name(application_name);
-        // On a connection of its own without a time limit: another process may be migrating, and
-        // a migration may take long.
-        let mut connection = PgConnection::connect_with(&server).await?;
+        // Without a time limit: another process may be migrating, and a migration may take long.
+        let patient = PoolOptions::<Postgres>::new()
+            .max_connections(1)
+            .acquire_timeout(*acquire_timeout)
+            .connect_with(server.clone())
+            .await?;
         POSTGRES_MIGRATIONS
-            .run(&mut connection)
+            .run(&patient)
             .await
             .map_err(migration_failed)?;
-        connection.close().await?;
+        patient.close().await;
 
         let server = server.options([
             (

@@ -46,8 +46,7 @@ macro_rules! on_both {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $case() {
                 let fixture = super::Fixture::sqlite().await;
-                // On a task of its own, so that every call is known to be `Send`.
-                tokio::spawn(super::$case(fixture)).await.unwrap();
+                super::$case(fixture).await;
             })+
         }
 
@@ -57,7 +56,7 @@ macro_rules! on_both {
             async fn $case() {
                 let fixture = super::Fixture::postgres().await;
                 let (server, name) = (fixture.server.clone(), fixture.name.clone());
-                tokio::spawn(super::$case(fixture)).await.unwrap();
+                super::$case(fixture).await;
                 super::drop_database(&server, &name).await;
             })+
         }
@@ -122,6 +121,40 @@ fn both_databases_have_the_same_migrations() {
     };
     assert_eq!(names(&SQLITE_MIGRATIONS), names(&POSTGRES_MIGRATIONS));
     assert!(SQLITE_MIGRATIONS.iter().count() > 0);
+}
+
+#[tokio::test]
+async fn every_call_may_run_on_any_thread() {
+    fn sent(_: impl Send) {}
+    let home = tempfile::tempdir().unwrap();
+    let store = Store::embedded(home.path()).await.unwrap();
+    let lease = store.try_lease("a", "b", LONG).await.unwrap().unwrap();
+    let (run, intent) = (new_run("run-1", 1), Intent::default());
+    let (end, id) = (finish(RunStatus::Failed, 1), run_id("run-1"));
+    let (url, options) = (SecretString::from("postgres://"), PgOptions::default());
+    let (sent_delivery, event) = (delivery("a", 1), accepted());
+    let (events, runs) = (EventFilter::default(), RunFilter::default());
+    sent(Store::embedded(home.path()));
+    sent(Store::postgres(&url, &options));
+    sent(store.record_delivery(&sent_delivery, &[], NOW, &event));
+    sent(store.want(&shop(), Trigger::Push));
+    sent(store.renew(&lease, LONG));
+    sent(store.begin_run(&lease, &run, &intent));
+    sent(store.extend_run(&lease, &id, &intent));
+    sent(store.finish_run(&lease, &id, &end));
+    sent(store.record_run(&lease, &run, &intent, &end));
+    sent(store.open_runs("a"));
+    sent(store.run(&id));
+    sent(store.runs(&runs));
+    sent(store.events(&events));
+    sent(store.verify_history());
+    sent(store.erase_person("a", &event));
+    sent(store.installation_key_embedded(home.path()));
+    sent(store.release(lease.clone()));
+    let queue = store.local_queue(QueueLimits::default()).unwrap();
+    sent(queue.put("a", Vec::new(), NOW));
+    sent(queue.take(NOW, 1, LONG));
+    sent(queue.changed());
 }
 
 async fn the_database_answers_and_takes_a_second_opening(fixture: Fixture) {
@@ -1713,10 +1746,10 @@ async fn a_key_that_is_missing_or_wrong_is_an_error_and_never_replaced() {
     std::fs::write(&path, "1".repeat(64)).unwrap();
     std::fs::set_permissions(&path, private).unwrap();
     assert!(matches!(refused().await, Error::KeyDiffers));
-    std::fs::write(&path, "not a key").unwrap();
+    std::fs::write(&path, "hunter2").unwrap();
     let malformed = refused().await;
     assert!(matches!(&malformed, Error::KeyMalformed { .. }));
-    assert!(!malformed.to_string().contains("not a key"));
+    assert!(!malformed.to_string().contains("hunter2"));
     std::fs::write(&path, &text).unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
     assert!(matches!(refused().await, Error::KeyExposed { .. }));
