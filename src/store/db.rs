@@ -1,7 +1,7 @@
 //! The two databases, and the macros that let one text serve both. Opens and migrates them; knows
 //! no table.
 
-use std::{fs, io, path::Path, str::FromStr, time::Duration};
+use std::{fmt, fs, io, path::Path, str::FromStr, time::Duration};
 
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::{
@@ -127,6 +127,16 @@ impl Default for PgOptions {
             idle_in_transaction_timeout: Duration::from_mins(1),
             application_name: "lockstep".to_owned(),
         }
+    }
+}
+
+// Where the database is may be a secret, so a store prints its kind alone.
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match &self.db {
+            Db::Postgres(_) => "Store(Postgres)",
+            Db::Sqlite { .. } => "Store(SQLite)",
+        })
     }
 }
 

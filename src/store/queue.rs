@@ -4,7 +4,7 @@
 //! One task writes all puts that wait together in one transaction, because a commit costs a wait
 //! for the disk, whatever is in it. Nothing is dropped: a queue that is full refuses.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use sqlx::{QueryBuilder, SqlitePool};
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -104,6 +104,12 @@ impl Store {
             Arc::clone(&queue.changed),
         ));
         Ok(queue)
+    }
+}
+
+impl fmt::Debug for LocalQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LocalQueue")
     }
 }
 

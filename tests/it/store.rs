@@ -21,7 +21,7 @@ use lockstep::{
         run::{Action, ChangeRecord, Outcome, RunId, RunStatus, Trigger},
     },
     store::{
-        Body, ChangeOutcome, CommitRef, Delivery, Error, EventFilter, Finish, Intent,
+        Body, ChangeOutcome, CommitRef, Delivery, Erased, Error, EventFilter, Finish, Intent,
         InventoryChange, LocalQueue, NewRun, POSTGRES_MIGRATIONS, PgOptions, PutError, QueueLimits,
         Recorded, RunFilter, SQLITE_MIGRATIONS, Settle, StackState, StackTarget, Store, Undo,
     },
@@ -90,7 +90,8 @@ on_both! {
     waiting_deliveries_show_their_age,
     ten_thousand_changes_fit_one_run,
     runs_are_filtered_and_their_pages_are_stable,
-    events_are_filtered_and_their_pages_are_stable,
+    pages_of_events_are_stable,
+    events_are_filtered,
     the_history_refuses_changes,
     an_untouched_history_verifies,
     an_altered_payload_is_found,
@@ -105,6 +106,7 @@ on_both! {
     a_garbled_hash_is_found,
     a_rewritten_head_is_found,
     sixteen_writers_keep_the_chain_unbroken,
+    a_call_that_is_dropped_half_way_leaves_nothing_behind,
     erasing_a_person_keeps_the_history_right,
     another_key_than_the_first_is_refused,
     a_database_of_a_newer_version_is_refused,
@@ -662,7 +664,7 @@ async fn letting_go_tells_of_work_that_was_asked_for_before(fixture: Fixture) {
             .await
             .unwrap();
         let pusher = fixture.store.clone();
-        let pushed = tokio::spawn(async move {
+        let raised = tokio::spawn(async move {
             let delivery = delivery(&format!("main/1/{round}"), round);
             pusher
                 .record_delivery(&delivery, &[shop()], NOW, &accepted())
@@ -674,7 +676,7 @@ async fn letting_go_tells_of_work_that_was_asked_for_before(fixture: Fixture) {
                 .unwrap()
         });
         let seen = store.release(lease).await.unwrap();
-        let got = pushed.await.unwrap();
+        let got = raised.await.unwrap();
         assert!(
             !seen.is_empty() || got.is_some(),
             "round {round}: nobody does the work"
@@ -1265,34 +1267,9 @@ async fn runs_are_filtered_and_their_pages_are_stable(fixture: Fixture) {
     assert!(shown(elsewhere).await.is_empty());
 }
 
-async fn events_are_filtered_and_their_pages_are_stable(fixture: Fixture) {
+async fn pages_of_events_are_stable(fixture: Fixture) {
     let store = &fixture.store;
-    let event = |index: i64| NewEvent {
-        target: Some("production".to_owned()),
-        stack: Some(if index % 2 == 0 { "shop" } else { "billing" }.to_owned()),
-        object: (index % 3 == 0).then(|| object(index)),
-        run: Some(run_id(&format!("run-{index}"))),
-        people: vec![
-            ("pusher".to_owned(), jane()),
-            ("author".to_owned(), Person::default()),
-        ],
-        ..NewEvent::new(
-            if index % 5 == 0 {
-                EventType::RunFinished
-            } else {
-                EventType::ChangeApplied
-            },
-            NOW + index,
-            if index % 2 == 0 {
-                worker()
-            } else {
-                Actor::new("cli", "host")
-            },
-            json!({"index": index}),
-        )
-    };
-    let events: Vec<_> = (0..20).map(event).collect();
-    store.record_events(&events).await.unwrap();
+    store.record_events(&twenty_events()).await.unwrap();
     store.record_events(&[]).await.unwrap();
 
     let mut seen = Vec::new();
@@ -1307,15 +1284,15 @@ async fn events_are_filtered_and_their_pages_are_stable(fixture: Fixture) {
         let Some(last) = page.last() else { break };
         before = Some(last.sequence);
         seen.extend(page.iter().map(|event| event.sequence));
-        store.record_events(&[event(99)]).await.unwrap();
+        store.record_events(&twenty_events()[..1]).await.unwrap();
     }
     assert_eq!(seen, (0..20).rev().collect::<Vec<_>>());
+}
 
+async fn events_are_filtered(fixture: Fixture) {
+    let store = &fixture.store;
+    store.record_events(&twenty_events()).await.unwrap();
     let shown = |filter: EventFilter| async move {
-        let filter = EventFilter {
-            before: Some(20),
-            ..filter
-        };
         let events = store.events(&filter).await.unwrap();
         events
             .into_iter()
@@ -1595,10 +1572,40 @@ async fn sixteen_writers_keep_the_chain_unbroken(fixture: Fixture) {
     assert_eq!(fixture.verified().await.unwrap().size, 320);
 }
 
+async fn a_call_that_is_dropped_half_way_leaves_nothing_behind(fixture: Fixture) {
+    let mut whole = 0;
+    for turns in 0..100_i64 {
+        let store = fixture.store.clone();
+        let call = tokio::spawn(async move {
+            let delivery = delivery(&format!("main/1/{turns}"), turns);
+            store
+                .record_delivery(&delivery, &[shop()], NOW, &accepted())
+                .await
+        });
+        for _ in 0..turns * 20 {
+            tokio::task::yield_now().await;
+        }
+        call.abort();
+        if let Ok(recorded) = call.await {
+            recorded.unwrap();
+            whole += 1;
+        }
+    }
+    fixture.push(1_000).await;
+    // A call that was dropped may have been committed a moment before: all of it, or nothing.
+    let deliveries = fixture.count("delivery").await;
+    assert!(deliveries > whole);
+    assert_eq!(fixture.count("delivery_stack").await, deliveries);
+    assert_eq!(fixture.shop_state().await.wanted, deliveries);
+    assert_eq!(fixture.verified().await.unwrap().size, deliveries);
+}
+
 async fn erasing_a_person_keeps_the_history_right(fixture: Fixture) {
     let store = &fixture.store;
     let mut sent = delivery("main/1/a", 1);
-    sent.commits[0].message = "Fix\n\nSigned-off-by: Jane <jane@example.org>".to_owned();
+    sent.commits[0]
+        .message
+        .push_str("\n\nSigned-off-by: Jane <JANE@example.org>");
     let mut accepted = accepted();
     accepted.people = vec![("pusher".to_owned(), jane()), ("author".to_owned(), john())];
     store
@@ -1621,7 +1628,11 @@ async fn erasing_a_person_keeps_the_history_right(fixture: Fixture) {
         .await
         .unwrap();
     assert!(
-        fixture.dump().await.contains("jane@example.org"),
+        fixture
+            .dump()
+            .await
+            .to_lowercase()
+            .contains("jane@example.org"),
         "the search finds what is there"
     );
 
@@ -1632,13 +1643,9 @@ async fn erasing_a_person_keeps_the_history_right(fixture: Fixture) {
         (1, 1, 1)
     );
     let erased = store.erase_person("jane@example.org", &done).await.unwrap();
-    assert_eq!(
-        (erased.commitments, erased.deliveries, erased.runs),
-        (0, 1, 1),
-        "in the texts"
-    );
+    assert_eq!(erased, Erased::default());
 
-    let left = fixture.dump().await;
+    let left = fixture.dump().await.to_lowercase();
     assert!(!left.contains("jane@example.org") && left.contains("john@example.org"));
     let head = fixture.verified().await.unwrap();
     assert_eq!(head.size, 3);
@@ -1699,6 +1706,24 @@ async fn a_closed_store_is_a_transient_error_and_a_broken_rule_is_not(fixture: F
     assert!(!Error::from(gone).is_transient());
     store.close().await;
     assert!(store.ping().await.unwrap_err().is_transient());
+}
+
+#[tokio::test]
+async fn an_address_never_shows_in_an_error() {
+    let options = PgOptions {
+        acquire_timeout: Duration::from_millis(50),
+        ..PgOptions::default()
+    };
+    for (address, transient) in [
+        ("not an address: hunter2", false),
+        ("postgres://jane:hunter2@127.0.0.1:1/lockstep", true),
+    ] {
+        let address = SecretString::from(address);
+        let error = Store::postgres(&address, &options).await.unwrap_err();
+        assert_eq!(error.is_transient(), transient, "{error:?}");
+        let shown = format!("{error} {error:?} {address:?}");
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
 }
 
 // The embedded mode's own.
@@ -2275,6 +2300,34 @@ fn finish(status: RunStatus, claimed: i64) -> Finish {
         problem: None,
         events: Vec::new(),
     }
+}
+
+fn twenty_events() -> Vec<NewEvent> {
+    let event = |index: i64| NewEvent {
+        target: Some("production".to_owned()),
+        stack: Some(if index % 2 == 0 { "shop" } else { "billing" }.to_owned()),
+        object: (index % 3 == 0).then(|| object(index)),
+        run: Some(run_id(&format!("run-{index}"))),
+        people: vec![
+            ("pusher".to_owned(), jane()),
+            ("author".to_owned(), Person::default()),
+        ],
+        ..NewEvent::new(
+            if index % 5 == 0 {
+                EventType::RunFinished
+            } else {
+                EventType::ChangeApplied
+            },
+            NOW + index,
+            if index % 2 == 0 {
+                worker()
+            } else {
+                Actor::new("cli", "host")
+            },
+            json!({"index": index}),
+        )
+    };
+    (0..20).map(event).collect()
 }
 
 fn full_finish(status: RunStatus, claimed: i64, run: &str) -> Finish {
