@@ -590,8 +590,9 @@ async fn of_many_workers_one_gets_the_lease(fixture: Fixture) {
 async fn a_lost_lease_writes_nothing(fixture: Fixture) {
     let store = &fixture.store;
     fixture.push(1).await;
+    // Taken over since then, by the same owner: the fence alone tells them apart.
     let expired = store
-        .try_lease("production", "one", Duration::ZERO)
+        .try_lease("production", "worker", Duration::ZERO)
         .await
         .unwrap()
         .unwrap();
@@ -602,6 +603,12 @@ async fn a_lost_lease_writes_nothing(fixture: Fixture) {
         .unwrap();
     let elsewhere = store
         .try_lease("staging", "one", LONG)
+        .await
+        .unwrap()
+        .unwrap();
+    // Run out, and nobody came.
+    let idle = store
+        .try_lease("idle", "worker", Duration::ZERO)
         .await
         .unwrap()
         .unwrap();
@@ -616,6 +623,8 @@ async fn a_lost_lease_writes_nothing(fixture: Fixture) {
         store.extend_run(&expired, &run_id("open"), &intent).await,
         store.finish_run(&expired, &run_id("open"), &end).await,
         store.record_run(&expired, &run, &intent, &end).await,
+        store.begin_run(&idle, &run, &intent).await,
+        store.record_run(&idle, &run, &intent, &end).await,
     ] {
         assert!(
             matches!(outcome, Err(Error::LeaseLost { .. })),
@@ -1706,6 +1715,65 @@ async fn a_closed_store_is_a_transient_error_and_a_broken_rule_is_not(fixture: F
     assert!(!Error::from(gone).is_transient());
     store.close().await;
     assert!(store.ping().await.unwrap_err().is_transient());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Postgres; tests/run has it"]
+async fn a_transaction_that_postgres_takes_back_is_sent_again() {
+    let fixture = Fixture::postgres().await;
+    let stacks = [StackTarget::new("a", "one"), StackTarget::new("b", "two")];
+    for stack in &stacks {
+        fixture.store.want(stack, Trigger::Manual).await.unwrap();
+    }
+    // Two transactions that take the same rows in opposite orders: one of them has to give way.
+    let Raw::Postgres(raw) = &fixture.raw else {
+        unreachable!("the fixture is on Postgres")
+    };
+    let mut other = raw.begin().await.unwrap();
+    let touch = "update stack_state set problem = 'touched' where stack = $1";
+    sqlx::query(touch)
+        .bind("b")
+        .execute(&mut *other)
+        .await
+        .unwrap();
+    let store = fixture.store.clone();
+    let call = tokio::spawn(async move {
+        store
+            .record_delivery(&delivery("main/1/a", 1), &stacks, NOW, &accepted())
+            .await
+    });
+    let blocked = "select cast(count(*) as text) from pg_stat_activity \
+         where datname = current_database() and wait_event_type = 'Lock'";
+    while fixture.texts(blocked).await[0] == "0" {}
+    let touched = sqlx::query(touch).bind("a").execute(&mut *other).await;
+    if touched.is_ok() {
+        other.commit().await.unwrap();
+    } else {
+        other.rollback().await.unwrap();
+    }
+    assert_eq!(call.await.unwrap().unwrap(), Recorded::New);
+    for state in fixture.store.stack_states().await.unwrap() {
+        assert_eq!(state.wanted, 2);
+    }
+    assert_eq!(fixture.store.head().await.unwrap().size, 1);
+    drop_database(&fixture.server, &fixture.name).await;
+}
+
+#[tokio::test]
+#[ignore = "needs Postgres; tests/run has it"]
+async fn connections_that_the_server_closed_are_made_anew() {
+    let fixture = Fixture::postgres().await;
+    fixture.push(1).await;
+    fixture
+        .sql(
+            "select pg_terminate_backend(pid) from pg_stat_activity \
+             where datname = current_database() and pid <> pg_backend_pid()",
+        )
+        .await
+        .unwrap();
+    fixture.push(2).await;
+    assert_eq!(fixture.shop_state().await.wanted, 2);
+    drop_database(&fixture.server, &fixture.name).await;
 }
 
 #[tokio::test]
