@@ -16,6 +16,7 @@ create table audit_event (
     run text generated always as (header ->> '$.run') stored
 ) strict;
 
+create index audit_event_by_time on audit_event (at, sequence);
 create index audit_event_by_type on audit_event (type, sequence);
 create index audit_event_by_target on audit_event (target, sequence);
 create index audit_event_by_stack on audit_event (stack, sequence);

@@ -1,14 +1,14 @@
 //! The two databases, and the macros that let one text serve both. Opens and migrates them; knows
 //! no table.
 
-use std::{fs, io, path::Path, str::FromStr, time::Duration};
+use std::{fmt, fs, io, path::Path, str::FromStr, time::Duration};
 
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::{
-    Connection, PgPool, Postgres, Sqlite, SqlitePool, Transaction,
+    PgPool, Postgres, Sqlite, SqlitePool, Transaction,
     migrate::{MigrateError, Migrator},
     pool::PoolOptions,
-    postgres::{PgConnectOptions, PgConnection},
+    postgres::PgConnectOptions,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
 };
 
@@ -124,9 +124,19 @@ impl Default for PgOptions {
             max_connections: 10,
             acquire_timeout: Duration::from_secs(10),
             statement_timeout: Duration::from_secs(30),
-            idle_in_transaction_timeout: Duration::from_secs(60),
+            idle_in_transaction_timeout: Duration::from_mins(1),
             application_name: "lockstep".to_owned(),
         }
+    }
+}
+
+// Where the database is may be a secret, so a store prints its kind alone.
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match &self.db {
+            Db::Postgres(_) => "Store(Postgres)",
+            Db::Sqlite { .. } => "Store(SQLite)",
+        })
     }
 }
 
@@ -175,14 +185,17 @@ impl Store {
         let server = PgConnectOptions::from_str(url.expose_secret())
             .map_err(|_| Error::Address)?
             .application_name(application_name);
-        // On a connection of its own without a time limit: another process may be migrating, and
-        // a migration may take long.
-        let mut connection = PgConnection::connect_with(&server).await?;
+        // Without a time limit: another process may be migrating, and a migration may take long.
+        let patient = PoolOptions::<Postgres>::new()
+            .max_connections(1)
+            .acquire_timeout(*acquire_timeout)
+            .connect_with(server.clone())
+            .await?;
         POSTGRES_MIGRATIONS
-            .run(&mut connection)
+            .run(&patient)
             .await
             .map_err(migration_failed)?;
-        connection.close().await?;
+        patient.close().await;
 
         let server = server.options([
             (

@@ -59,8 +59,8 @@ impl Error {
     /// Whether the same call may succeed later, without anyone changing anything here.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Database(error) => passes(error),
-            Self::Migration(
+            Self::Database(error)
+            | Self::Migration(
                 sqlx::migrate::MigrateError::Execute(error)
                 | sqlx::migrate::MigrateError::ExecuteMigration(error, _),
             ) => passes(error),

@@ -108,13 +108,13 @@ fn refuse_exposed(path: &Path) -> Result<()> {
         .map_err(|error| file_error(path, error))?
         .permissions()
         .mode();
-    if mode & 0o077 == 0 {
-        Ok(())
-    } else {
-        Err(Error::KeyExposed {
+    let open_to_others = mode & 0o077;
+    if open_to_others != 0 {
+        return Err(Error::KeyExposed {
             path: path.to_owned(),
-        })
+        });
     }
+    Ok(())
 }
 
 #[cfg(not(unix))]

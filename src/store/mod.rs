@@ -15,7 +15,8 @@
 //! stacks by name, then everything else, and the head of the history last.
 //!
 //! Reading order: `db` (the two databases and the macros that let one text serve both), [`inbox`],
-//! [`stack`], [`lease`], [`runs`], [`inventory`], [`audit`], [`history`], [`queue`].
+//! [`stack`], [`lease`], [`runs`], [`inventory`], [`audit`], [`history`], [`queue`]; beside them
+//! `error`, [`installation`] and `person` (erasing one).
 
 #[macro_use]
 mod db;

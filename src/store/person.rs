@@ -32,7 +32,8 @@ struct Rewrite {
 }
 
 impl Store {
-    /// Erases whoever goes by this name, login or address, upper and lower case alike. What is
+    /// Erases whoever goes by this name, login or address, upper and lower case alike, and takes
+    /// it out of the messages of commits. Who goes by several is erased by each of them. What is
     /// recorded of them later is a new record. `event` says that it was done, and names nobody.
     pub async fn erase_person(&self, name: &str, event: &NewEvent) -> Result<Erased> {
         let commitments = self.commitments_to(name).await?;
@@ -155,8 +156,8 @@ fn rewrite(
             changed = true;
         }
         // Trailers such as `Signed-off-by` name people too.
-        if !name.is_empty() && commit.message.contains(name) {
-            commit.message = commit.message.replace(name, ERASED);
+        if let Some(message) = without(&commit.message, name) {
+            commit.message = message;
             changed = true;
         }
     }
@@ -177,4 +178,23 @@ fn names(person: &Person, name: &str) -> bool {
         .into_iter()
         .flatten()
         .any(|each| each.to_lowercase() == name.to_lowercase())
+}
+
+/// The text without the name; `None` when it is not in it.
+fn without(text: &str, name: &str) -> Option<String> {
+    // ASCII alone, because that keeps every letter at its place.
+    let searched = text.to_ascii_lowercase();
+    let name = name.to_ascii_lowercase();
+    if name.is_empty() || !searched.contains(&name) {
+        return None;
+    }
+    let mut kept = String::with_capacity(text.len());
+    let mut end = 0;
+    for (start, found) in searched.match_indices(&name) {
+        kept.push_str(&text[end..start]);
+        kept.push_str(ERASED);
+        end = start + found.len();
+    }
+    kept.push_str(&text[end..]);
+    Some(kept)
 }

@@ -4,7 +4,7 @@
 //! One task writes all puts that wait together in one transaction, because a commit costs a wait
 //! for the disk, whatever is in it. Nothing is dropped: a queue that is full refuses.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use sqlx::{QueryBuilder, SqlitePool};
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -80,7 +80,7 @@ pub enum PutError {
 struct Put {
     id: String,
     payload: Vec<u8>,
-    put_at: i64,
+    at: i64,
     answer: oneshot::Sender<Result<(), PutError>>,
 }
 
@@ -107,6 +107,12 @@ impl Store {
     }
 }
 
+impl fmt::Debug for LocalQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LocalQueue")
+    }
+}
+
 impl LocalQueue {
     /// Returns when the message is on the disk. A message whose id is in the queue already is
     /// there, so putting it again is fine.
@@ -115,7 +121,7 @@ impl LocalQueue {
         let put = Put {
             id: id.to_owned(),
             payload,
-            put_at: now,
+            at: now,
             answer,
         };
         self.puts.try_send(put).map_err(|error| match error {
@@ -262,8 +268,8 @@ async fn write_group(writer: &SqlitePool, group: &[Put], messages: i64) -> Resul
     insert.push_values(group, |mut row, put| {
         row.push_bind(&put.id)
             .push_bind(&put.payload)
-            .push_bind(put.put_at)
-            .push_bind(put.put_at)
+            .push_bind(put.at)
+            .push_bind(put.at)
             .push("0");
     });
     insert.push(" on conflict (id) do nothing");
