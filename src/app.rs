@@ -169,13 +169,28 @@ pub fn now() -> i64 {
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }
 
-/// Unique to this process: two on one machine, or one after the other, are two workers.
-pub fn worker_name() -> String {
+/// Whether a worker of this machine does not run any more, by the name that it gave itself.
+fn is_dead(worker: &str) -> bool {
+    let Some(rest) = worker.strip_prefix(&format!("{}-", host_name())) else {
+        return false;
+    };
+    let process = rest.split('-').next().unwrap_or_default();
+    let is_number = !process.is_empty() && process.bytes().all(|byte| byte.is_ascii_digit());
+    is_number
+        && std::path::Path::new("/proc/self").exists()
+        && !std::path::Path::new("/proc").join(process).exists()
+}
+
+fn host_name() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let host = host.trim();
-    let host = if host.is_empty() { "worker" } else { host };
+    if host.is_empty() { "worker" } else { host }.to_owned()
+}
+
+/// Unique to this process: two on one machine, or one after the other, are two workers.
+pub fn worker_name() -> String {
     let random = uuid::Uuid::new_v4().simple().to_string();
-    format!("{host}-{}-{}", std::process::id(), &random[..6])
+    format!("{}-{}-{}", host_name(), std::process::id(), &random[..6])
 }
 
 type Opened = (Store, Queue, InstallationKey, PathBuf);
@@ -190,6 +205,8 @@ async fn open_embedded(embedded: &Embedded) -> anyhow::Result<Opened> {
         None => InstallationKey::new(*store.installation_key_embedded(dir).await?.expose_secret()),
     };
     store.check_key(key.bytes()).await?;
+    // One folder is one machine: a process that was killed here needs no lease to run out.
+    store.end_leases_of(is_dead).await?;
     let queue = Queue::Local(store.local_queue(QueueLimits::default())?);
     Ok((store, queue, key, dir.clone()))
 }

@@ -181,8 +181,7 @@ impl JetStream {
     /// call asks the server; a difference also stops `publish` and `pull` until it is gone.
     pub async fn ready(&self) -> Result<(), Error> {
         let deadline = self.deadline();
-        self.exchange(deadline, deadline, async || self.check(true).await)
-            .await
+        self.exchange(deadline, deadline, || self.check(true)).await
     }
 
     /// Returns once the stream has the message on its disk's way: it acknowledged it. The answer
@@ -201,7 +200,7 @@ impl JetStream {
         // Nobody waits for a server that is down, but for the first connection, which takes a
         // moment.
         let patience = deadline.min(self.shared.started + self.shared.options.publish_timeout);
-        let publish = async || {
+        let publish = || async {
             self.check(false).await?;
             if size > limit() {
                 return Err(error::too_large());
@@ -248,7 +247,7 @@ impl JetStream {
 
     pub async fn depth(&self) -> Result<Depth, Error> {
         let stream = &self.shared.options.stream;
-        let ask = async || {
+        let ask = || async {
             self.check(false).await?;
             let queue = self.info(&format!("STREAM.INFO.{stream}")).await?;
             let aside = aside_name(stream);
@@ -268,12 +267,15 @@ impl JetStream {
     /// Does something that may be done twice, again when the connection breaks under it: a server
     /// that only restarts is not noticed if it is quick. Waits for a connection until `patience`,
     /// and ends at the deadline whatever happens.
-    async fn exchange<T>(
+    async fn exchange<T, F>(
         &self,
         patience: Instant,
         deadline: Instant,
-        work: impl AsyncFn() -> Result<T, Error>,
-    ) -> Result<T, Error> {
+        work: impl Fn() -> F,
+    ) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
         self.connected_by(patience).await?;
         loop {
             match timeout_at(deadline, work()).await {

@@ -173,6 +173,34 @@ impl Store {
         })
     }
 
+    /// Ends the leases of owners that are known to be dead, and says how many there were. For one
+    /// machine that knows its own processes; anywhere else a lease must run out.
+    pub async fn end_leases_of(&self, dead: impl Fn(&str) -> bool + Send) -> Result<usize> {
+        let mut ended = 0;
+        for holder in self.leases().await? {
+            if !dead(&holder.owner) {
+                continue;
+            }
+            retrying!(async {
+                let mut tx = self.begin().await?;
+                on_tx!(&mut tx, |connection| {
+                    sqlx::query(
+                        "update lease set until = 0, owner = '' \
+                         where target = $1 and owner = $2 and fence = $3",
+                    )
+                    .bind(&holder.target)
+                    .bind(&holder.owner)
+                    .bind(holder.fence)
+                    .execute(connection)
+                    .await?;
+                });
+                tx.commit().await
+            })?;
+            ended += 1;
+        }
+        Ok(ended)
+    }
+
     pub async fn holder(&self, target: &str) -> Result<Option<Holder>> {
         let row: Option<HolderRow> = on_pool!(self, |pool| {
             sqlx::query_as(

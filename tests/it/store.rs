@@ -1058,7 +1058,10 @@ async fn deletions_are_counted_from_a_time_on(fixture: Fixture) {
 async fn drift_is_kept_until_a_run_succeeds(fixture: Fixture) {
     let store = &fixture.store;
     fixture.push(1).await;
-    store.set_drift("shop", 4, NOW).await.unwrap();
+    let seen = Digest::of(b"this drift");
+    store.set_drift("shop", 4, Some(seen), NOW).await.unwrap();
+    let state = store.stack_state("shop").await.unwrap().unwrap();
+    assert_eq!(state.drift_seen, Some(seen));
     let state = fixture.shop_state().await;
     assert_eq!((state.drifted, state.drift_checked_at), (4, Some(NOW)));
     let lease = fixture.lease().await;
@@ -1567,7 +1570,7 @@ async fn sixteen_writers_keep_the_chain_unbroken(fixture: Fixture) {
             tokio::spawn(async move {
                 for index in 0..10 {
                     let events = [
-                        event(EventType::ConfigLoaded, index),
+                        event(EventType::PersonErased, index),
                         event(EventType::ServerStarted, task),
                     ];
                     store.record_events(&events).await.unwrap();
@@ -1645,7 +1648,7 @@ async fn erasing_a_person_keeps_the_history_right(fixture: Fixture) {
         "the search finds what is there"
     );
 
-    let done = event(EventType::ConfigLoaded, 1);
+    let done = event(EventType::PersonErased, 1);
     let erased = store.erase_person("Jane@example.org", &done).await.unwrap();
     assert_eq!(
         (erased.commitments, erased.deliveries, erased.runs),
@@ -2331,6 +2334,8 @@ fn undo(position: i64) -> Undo {
 
 fn owned(run: &str, observed: Option<i64>) -> Owned {
     Owned {
+        listed: None,
+        since: NOW,
         stack: "shop".to_owned(),
         desired: body(observed.unwrap_or(0)).digest,
         observed: observed.map(|index| body(index).digest),
@@ -2355,6 +2360,7 @@ fn full_intent(run: &str, first: i64) -> Intent {
 
 fn finish(status: RunStatus, claimed: i64) -> Finish {
     Finish {
+        holds_deletions: None,
         status,
         message: None,
         at: NOW + HOUR,

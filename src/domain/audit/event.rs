@@ -62,7 +62,7 @@ event_types! {
     DriftObserved = "drift.observed", "Objects differ from what the last run left, and no run of ours did it.";
     ServerStarted = "server.started", "A process started.";
     ServerStopped = "server.stopped", "A process stopped in order.";
-    ConfigLoaded = "config.loaded", "A configuration was loaded that differs from the one before.";
+    PersonErased = "person.erased", "A person's name and addresses were erased; the commitments stay.";
 }
 
 impl fmt::Display for EventType {

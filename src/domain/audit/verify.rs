@@ -1,6 +1,6 @@
 //! Walks the log and names the first event that is not as it was written.
 
-use super::event::{BEFORE_THE_FIRST, Event, FORMAT, Header, hash};
+use super::event::{BEFORE_THE_FIRST, Event, FORMAT, Header, Opening, hash};
 use crate::domain::canonical::Digest;
 
 /// Checks events in the order of the log, in constant memory.
@@ -70,6 +70,10 @@ impl Verifier {
         }
         if event.people.iter().any(|opening| !opening.holds()) {
             return broken(at, "a person's name does not match its commitment");
+        }
+        let is_named = |opening: &Opening| event.payload.contains(&opening.commitment.to_string());
+        if !event.people.iter().all(is_named) {
+            return broken(at, "a person is put to it that its content does not name");
         }
         self.next += 1;
         self.previous = event.hash;
