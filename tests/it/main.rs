@@ -10,4 +10,5 @@ mod queue;
 mod sandbox;
 mod store;
 mod support;
+mod sync;
 mod webhook;

@@ -159,14 +159,13 @@ impl Stage {
         secret_file: Option<PathBuf>,
     ) -> anyhow::Result<Self> {
         let random = || uuid::Uuid::new_v4().simple().to_string();
-        let (stand_in, url, secret, prefix) = match (gateway, secret_file) {
-            (Some(url), Some(file)) => {
+        let (stand_in, url, secret, prefix) =
+            if let (Some(url), Some(file)) = (gateway, secret_file) {
                 let secret = std::fs::read_to_string(&file)
                     .with_context(|| format!("cannot read {}", file.display()))?;
                 let prefix = format!("demo-{}-", &random()[..6]);
                 (None, url, secret.trim().to_owned(), prefix)
-            }
-            _ => {
+            } else {
                 let secret = random();
                 let options = GatewayOptions {
                     secret: secret.clone(),
@@ -175,8 +174,7 @@ impl Stage {
                 let gateway = Gateway::start(options).await?;
                 let url = gateway.url().parse()?;
                 (Some(gateway), url, secret, String::new())
-            }
-        };
+            };
         let repository = Repository::create(&folder.join("shop.git"))
             .map_err(|error| anyhow::anyhow!("cannot make the repository: {error}"))?;
         let webhook_secret = random();

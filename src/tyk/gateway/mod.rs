@@ -304,9 +304,10 @@ impl Answer {
     /// The gateway's own words, cut.
     fn message(&self) -> String {
         const LONGEST: usize = 2_000;
-        let message = serde_json::from_slice::<wire::Envelope>(&self.body)
-            .map(|envelope| envelope.message)
-            .unwrap_or_else(|_| String::from_utf8_lossy(&self.body).trim().to_owned());
+        let message = serde_json::from_slice::<wire::Envelope>(&self.body).map_or_else(
+            |_| String::from_utf8_lossy(&self.body).trim().to_owned(),
+            |envelope| envelope.message,
+        );
         message.chars().take(LONGEST).collect()
     }
 

@@ -28,8 +28,8 @@ pub(super) struct Written {
 /// What is needed of every API; the rest of its 6 kB is passed over.
 #[derive(Deserialize)]
 struct Api<'a> {
-    #[serde(borrow, default)]
-    api_id: Cow<'a, str>,
+    #[serde(borrow, default, rename = "api_id")]
+    id: Cow<'a, str>,
     #[serde(borrow, default)]
     name: Cow<'a, str>,
     #[serde(borrow, default)]
@@ -72,7 +72,7 @@ pub(super) fn listing(apis: &[u8], policies: &[u8]) -> Result<Listing, Error> {
         };
         let domain = if api.domain_disabled { "" } else { &api.domain };
         let route = Route::new(domain, &api.proxy.listen_path);
-        let key = ObjectKey::new(kind, api.api_id.as_ref());
+        let key = ObjectKey::new(kind, api.id.as_ref());
         let name = api.name.to_string();
         drop(api);
         objects.push(Listed {
