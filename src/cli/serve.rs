@@ -137,6 +137,9 @@ impl Running {
         let mut tasks = tokio::task::JoinSet::new();
         if let Some(app) = &app {
             record(app, EventType::ServerStarted, address).await?;
+            if let Queue::Local(local) = &app.queue {
+                local.take_back().await?;
+            }
             tasks.spawn(worker::run_until_shutdown(
                 app.clone(),
                 nudge.clone(),

@@ -137,6 +137,17 @@ impl LocalQueue {
         self.changed.notified().await;
     }
 
+    /// Makes everything that was taken and not acknowledged takeable at once. For a process that
+    /// starts on a folder of its own: whoever took it is dead.
+    pub async fn take_back(&self) -> Result<()> {
+        retrying!(async {
+            sqlx::query("update queue_message set visible_at = 0 where set_aside_at is null")
+                .execute(&self.writer)
+                .await?;
+            Ok::<_, Error>(())
+        })
+    }
+
     /// Takes the oldest messages, for so long: one that is neither acknowledged nor put back by
     /// then can be taken again.
     pub async fn take(

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod config;
+mod crash;
 mod git;
 mod manifest;
 mod normalize;

@@ -72,9 +72,9 @@ macro_rules! in_both_modes {
     };
 }
 
-/// The databases and the queue of the scaled-out mode.
-struct Services {
-    nats: Nats,
+/// The database and the queue of the scaled-out mode.
+pub struct Services {
+    pub nats: Nats,
     server: String,
     database: String,
 }
@@ -370,26 +370,26 @@ impl TestApp {
 }
 
 impl Services {
-    async fn connect(&self) -> PgConnection {
+    pub async fn connect(&self) -> PgConnection {
         let options = PgConnectOptions::from_str(&self.server)
             .unwrap()
             .database(&self.database);
         PgConnection::connect_with(&options).await.unwrap()
     }
 
-    async fn drop_database(&self) {
+    pub async fn drop_database(&self) {
         let mut connection = PgConnection::connect(&self.server).await.unwrap();
         let drop = AssertSqlSafe(format!("drop database {} with (force)", self.database));
         sqlx::query(drop).execute(&mut connection).await.unwrap();
     }
 
-    fn url(&self) -> String {
+    pub fn url(&self) -> String {
         let (base, _) = self.server.rsplit_once('/').unwrap();
         format!("{base}/{}", self.database)
     }
 }
 
-async fn services() -> Services {
+pub async fn services() -> Services {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let server = std::env::var("LOCKSTEP_TEST_POSTGRES")
         .expect("LOCKSTEP_TEST_POSTGRES names a server where databases may be made");

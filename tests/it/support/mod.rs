@@ -4,6 +4,7 @@ pub mod app;
 pub mod git_http;
 pub mod git_repo;
 pub mod nats;
+pub mod process;
 
 use std::{env, path::PathBuf};
 

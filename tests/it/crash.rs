@@ -1,0 +1,500 @@
+//! Processes that really die: at every step of a push's way, and at random moments.
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    time::{Duration, Instant, SystemTime},
+};
+
+use hmac::{Hmac, KeyInit, Mac};
+use lockstep::{
+    domain::audit::event::Header,
+    sandbox::gateway::{Gateway, GatewayOptions, Seen},
+    store::{EventFilter, PgOptions, Store},
+};
+use serde_json::Value;
+use sha2::Sha256;
+use sqlx::AssertSqlSafe;
+use tempfile::TempDir;
+
+use crate::support::{
+    app::{
+        FULL_NAME, GATEWAY_SECRET, Mode, Services, WEBHOOK_SECRET, classic, policy, push_body,
+        services, sign,
+    },
+    git_repo::GitRepo,
+    process::{Server, source_files, until},
+};
+
+crate::in_both_modes! {
+    a_process_that_dies_at_any_step_loses_nothing,
+    fifty_pushes_survive_kills_at_random_moments,
+}
+
+/// Every place at which a process may be asked to die.
+const POINTS: &[&str] = &[
+    "before-publish",
+    "after-publish",
+    "after-inbox",
+    "after-intent",
+    "after-write",
+    "after-writes",
+    "after-reload",
+    "before-outcome",
+    "after-outcome",
+];
+
+#[test]
+fn every_place_at_which_a_process_may_die_is_tested() {
+    let sources = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found: Vec<String> = Vec::new();
+    for file in source_files(&sources) {
+        let text = std::fs::read_to_string(file).unwrap();
+        for part in text.split("crash::point(\"").skip(1) {
+            found.push(part.split('"').next().unwrap().to_owned());
+        }
+    }
+    found.sort();
+    found.dedup();
+    let mut points = POINTS.to_vec();
+    points.sort_unstable();
+    assert_eq!(found, points);
+}
+
+/// Everything around the processes: it outlives them.
+struct Around {
+    folder: TempDir,
+    repo: GitRepo,
+    gateways: Vec<Gateway>,
+    services: Option<Services>,
+    http: reqwest::Client,
+    before: Option<String>,
+    sent: u32,
+    /// The deliveries that were answered 202.
+    accepted: Vec<String>,
+}
+
+impl Around {
+    async fn new(mode: Mode, targets: usize, stacks: &[(String, String, usize)]) -> Self {
+        let mut gateways = Vec::new();
+        for _ in 0..targets {
+            let options = GatewayOptions {
+                secret: GATEWAY_SECRET.to_owned(),
+                tick: Duration::from_millis(3),
+                ..GatewayOptions::default()
+            };
+            gateways.push(Gateway::start(options).await.unwrap());
+        }
+        let services = match mode {
+            Mode::Embedded => None,
+            Mode::ScaledOut => Some(services().await),
+        };
+        let repo = GitRepo::new();
+        let folder = tempfile::tempdir().unwrap();
+        let storage = services.as_ref().map_or_else(
+            || "dir = \"data\"".to_owned(),
+            |services| {
+                let nats = services.nats.url();
+                format!("postgres = {{ env = \"POSTGRES\" }}\nnats = \"{nats}\"\nsecret_key = {{ env = \"KEY\" }}")
+            },
+        );
+        let mut text = format!(
+            "[server]\nlisten = \"127.0.0.1:0\"\n[storage]\n{storage}\n\
+             [webhook.acme]\nhost = \"github\"\nsecrets = [{{ env = \"WEBHOOK\" }}]\n\
+             [repository.shop]\nurl = \"{}\"\nwebhook = \"acme\"\nfull_name = \"{FULL_NAME}\"\n",
+            repo.path().display()
+        );
+        for (index, gateway) in gateways.iter().enumerate() {
+            text.push_str(&format!(
+                "[target.t{index}]\nkind = \"gateway\"\nnodes = [\"{}\"]\nsecret = {{ env = \"GATEWAY\" }}\n",
+                gateway.url()
+            ));
+        }
+        for (name, path, target) in stacks {
+            text.push_str(&format!(
+                "[stack.{name}]\nrepository = \"shop\"\npath = \"{path}\"\ntarget = \"t{target}\"\n"
+            ));
+        }
+        std::fs::write(folder.path().join("lockstep.toml"), text).unwrap();
+        Self {
+            folder,
+            repo,
+            gateways,
+            services,
+            http: reqwest::Client::new(),
+            before: None,
+            sent: 0,
+            accepted: Vec::new(),
+        }
+    }
+
+    fn start(&self, crash_at: Option<&str>, arguments: &[&str]) -> Server {
+        let mut environment = vec![
+            ("WEBHOOK".to_owned(), WEBHOOK_SECRET.to_owned()),
+            ("GATEWAY".to_owned(), GATEWAY_SECRET.to_owned()),
+            ("KEY".to_owned(), "5a".repeat(32)),
+            (
+                "LOCKSTEP_CRASH_AT".to_owned(),
+                crash_at.unwrap_or_default().to_owned(),
+            ),
+        ];
+        if let Some(services) = &self.services {
+            environment.push(("POSTGRES".to_owned(), services.url()));
+        }
+        Server::start(
+            &self.folder.path().join("lockstep.toml"),
+            &environment,
+            arguments,
+        )
+    }
+
+    /// Sends a push for the head; whether it was answered 202.
+    async fn push(&mut self, server: &Server) -> bool {
+        let head = self.repo.head();
+        let body = push_body(self.before.as_deref(), &head, "main");
+        self.before = Some(head);
+        self.sent += 1;
+        let delivery = format!("delivery-{}", self.sent);
+        let answer = self
+            .http
+            .post(format!("{}/webhooks/acme", server.url))
+            .header("content-type", "application/json")
+            .header("x-github-event", "push")
+            .header("x-github-hook-id", "7")
+            .header("x-github-delivery", &delivery)
+            .header("x-hub-signature-256", sign(body.as_bytes()))
+            .body(body)
+            .send()
+            .await;
+        let accepted = answer.is_ok_and(|answer| answer.status().as_u16() == 202);
+        if accepted {
+            self.accepted.push(format!("acme/7/{delivery}"));
+        }
+        accepted
+    }
+
+    /// The lease of a process that was killed lasts 90 s, and on another machine nobody may end
+    /// it. A test does not wait that long.
+    async fn end_leases(&self) {
+        if let Some(services) = &self.services {
+            let mut connection = services.connect().await;
+            sqlx::query(AssertSqlSafe("update lease set until = 0".to_owned()))
+                .execute(&mut connection)
+                .await
+                .unwrap();
+        }
+    }
+
+    async fn store(&self) -> Store {
+        match &self.services {
+            None => Store::embedded(&self.folder.path().join("data"))
+                .await
+                .unwrap(),
+            Some(services) => Store::postgres(&services.url().into(), &PgOptions::default())
+                .await
+                .unwrap(),
+        }
+    }
+
+    /// Waits until nothing is wanted and nothing is open.
+    async fn at_rest(&self, store: &Store) {
+        until("everything to be at rest", async || {
+            let states = store.stack_states().await.unwrap();
+            let mut rests = !states.is_empty() && states.iter().all(|state| !state.is_pending());
+            // A message that a dead process had taken comes back after a while.
+            for delivery in &self.accepted {
+                rests = rests && store.delivery(delivery).await.unwrap().is_some();
+            }
+            for target in 0..self.gateways.len() {
+                rests &= store
+                    .open_runs(&format!("t{target}"))
+                    .await
+                    .unwrap()
+                    .is_empty();
+            }
+            rests
+        })
+        .await;
+    }
+
+    /// Every event, oldest first.
+    async fn events(&self, store: &Store) -> Vec<(Header, Value)> {
+        let mut events = Vec::new();
+        let mut before = None;
+        loop {
+            let filter = EventFilter {
+                before,
+                limit: 1_000,
+                ..EventFilter::default()
+            };
+            let page = store.events(&filter).await.unwrap();
+            let Some(last) = page.last() else { break };
+            before = Some(last.sequence);
+            for event in page {
+                let header = serde_json::from_str(&event.header).unwrap();
+                events.push((header, serde_json::from_str(&event.payload).unwrap()));
+            }
+        }
+        events.reverse();
+        events
+    }
+
+    /// What must hold whatever died.
+    async fn check(&self, store: &Store) {
+        store.verify_history().await.unwrap().unwrap();
+        let events = self.events(store).await;
+        let mut recorded: BTreeMap<&str, usize> = BTreeMap::new();
+        for (header, payload) in &events {
+            if header.event_type == "delivery.accepted" {
+                *recorded
+                    .entry(payload["delivery"].as_str().unwrap())
+                    .or_default() += 1;
+            }
+        }
+        for delivery in &self.accepted {
+            assert_eq!(recorded.get(delivery.as_str()), Some(&1), "{delivery}");
+        }
+        assert!(recorded.values().all(|count| *count == 1), "{recorded:?}");
+        for gateway in &self.gateways {
+            assert_eq!(gateway.misuse(), Vec::<String>::new());
+            for write in gateway.log().iter().filter(|seen| seen.is_write()) {
+                assert!(
+                    has_earlier_intent(write, &events),
+                    "{write:?} has no earlier intent"
+                );
+            }
+        }
+        let open: Vec<_> = store
+            .runs(&lockstep::store::RunFilter {
+                status: Some(lockstep::domain::run::RunStatus::Running),
+                ..Default::default()
+            })
+            .await
+            .unwrap();
+        assert!(open.is_empty(), "{open:?}");
+    }
+
+    async fn finish(self, store: Store) {
+        store.close().await;
+        if let Some(services) = &self.services {
+            services.drop_database().await;
+        }
+    }
+}
+
+/// Whether the history names the object of a write in an intent before it.
+fn has_earlier_intent(write: &Seen, events: &[(Header, Value)]) -> bool {
+    let Some(object) = &write.object else {
+        return true;
+    };
+    let ago = Instant::now().duration_since(write.started);
+    let at = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap()
+        .saturating_sub(ago)
+        .as_micros();
+    let ends_with_it = |value: &Value| {
+        let id = &object.id;
+        value
+            .as_str()
+            .is_some_and(|key| key.ends_with(&format!("/{id}")))
+    };
+    events.iter().any(|(header, payload)| {
+        let is_before = u128::try_from(header.at).unwrap() <= at;
+        let changes = payload["changes"].as_array().into_iter().flatten();
+        let named = changes.map(|change| &change[1]);
+        let repaired = payload["repair"].as_array().into_iter().flatten();
+        header.event_type == "run.intended" && is_before && named.chain(repaired).any(ends_with_it)
+    })
+}
+
+fn one_stack() -> Vec<(String, String, usize)> {
+    vec![("shop".to_owned(), String::new(), 0)]
+}
+
+async fn a_process_that_dies_at_any_step_loses_nothing(mode: Mode) {
+    let mut around = Around::new(mode, 1, &one_stack()).await;
+    around
+        .repo
+        .write("ping.json", classic("ping", "/ping/", "http://first"))
+        .write("gold.json", policy("gold", "ping", 5));
+    around.repo.commit("first");
+    let server = around.start(None, &[]);
+    assert!(around.push(&server).await);
+    let store = around.store().await;
+    around.at_rest(&store).await;
+    drop(server);
+    around.end_leases().await;
+    for (round, point) in POINTS.iter().enumerate() {
+        let target = format!("http://{point}");
+        around
+            .repo
+            .write("ping.json", classic("ping", "/ping/", &target))
+            .write(
+                "gold.json",
+                policy("gold", "ping", 10 + i64::try_from(round).unwrap()),
+            );
+        let mut server = around.start(Some(point), &[]);
+        around.repo.commit(point);
+        around.push(&server).await;
+        server.died().await;
+        around.end_leases().await;
+        let server = around.start(None, &[]);
+        until(&format!("the head to be live after {point}"), async || {
+            let live = around.gateways[0].live_classic("ping").unwrap();
+            live["proxy"]["target_url"] == target.as_str()
+        })
+        .await;
+        around.at_rest(&store).await;
+        assert_eq!(server.terminate(), Some(0), "{point}");
+    }
+    around.check(&store).await;
+    around.finish(store).await;
+}
+
+/// A small generator, so that a failure can be repeated with its seed.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % limit
+    }
+}
+
+async fn fifty_pushes_survive_kills_at_random_moments(mode: Mode) {
+    const PUSHES: u32 = 50;
+    const KILLS: u32 = 20;
+    let seed = std::env::var("LOCKSTEP_TEST_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok())
+        .unwrap_or_else(|| uuid::Uuid::new_v4().as_u64_pair().0 | 1);
+    eprintln!("LOCKSTEP_TEST_SEED={seed}");
+    let mut random = Random(seed);
+    let mut around = Around::new(mode, 1, &one_stack()).await;
+    around
+        .repo
+        .write("ping.json", classic("ping", "/ping/", "http://first"));
+    around.repo.commit("first");
+    let mut server = around.start(None, &[]);
+    assert!(around.push(&server).await);
+    let store = around.store().await;
+    around.at_rest(&store).await;
+    let mut kills = 0;
+    let mut pushes = 0;
+    let mut last = String::new();
+    while pushes < PUSHES || kills < KILLS {
+        // A few pushes, then death at some moment of what they set going.
+        for _ in 0..=random.below(4) {
+            pushes += 1;
+            last = format!("http://push-{pushes}");
+            around
+                .repo
+                .write("ping.json", classic("ping", "/ping/", &last))
+                .write(
+                    "more.json",
+                    classic("more", &format!("/more-{}/", pushes % 3), &last),
+                );
+            around.repo.commit("push");
+            around.push(&server).await;
+        }
+        let moment = Duration::from_micros(random.below(60_000));
+        let _ = tokio::time::timeout(moment, std::future::pending::<()>()).await;
+        server.kill();
+        kills += 1;
+        around.end_leases().await;
+        server = around.start(None, &[]);
+    }
+    until("the head to be live", async || {
+        let live = around.gateways[0].live_classic("ping").unwrap();
+        live["proxy"]["target_url"] == last.as_str()
+    })
+    .await;
+    around.at_rest(&store).await;
+    assert!(pushes >= PUSHES && kills >= KILLS);
+    assert!(!around.accepted.is_empty());
+    around.check(&store).await;
+    assert_eq!(server.terminate(), Some(0));
+    around.finish(store).await;
+}
+
+#[tokio::test]
+#[ignore = "needs Postgres and NATS; tests/run has it"]
+async fn two_workers_and_a_receiver_never_talk_to_one_target_at_once() {
+    let stacks: Vec<(String, String, usize)> = (0..10)
+        .map(|index| (format!("s{index}"), format!("s{index}"), index % 3))
+        .collect();
+    let mut around = Around::new(Mode::ScaledOut, 3, &stacks).await;
+    let receiver = around.start(None, &["--role", "receiver"]);
+    let workers = [
+        around.start(None, &["--role", "worker"]),
+        around.start(None, &["--role", "worker"]),
+    ];
+    let store = around.store().await;
+    for round in 0..8 {
+        for (name, _, _) in &stacks {
+            let api = classic(
+                &format!("{name}-api"),
+                &format!("/{name}/"),
+                &format!("http://round-{round}"),
+            );
+            around.repo.write(&format!("{name}/api.json"), api);
+        }
+        around.repo.commit("round");
+        assert!(around.push(&receiver).await);
+    }
+    until("the head to be live everywhere", async || {
+        stacks.iter().all(|(name, _, target)| {
+            let live = around.gateways[*target].live_classic(&format!("{name}-api"));
+            live.is_some_and(|live| live["proxy"]["target_url"] == "http://round-7")
+        })
+    })
+    .await;
+    around.at_rest(&store).await;
+    // The gateways' own logs are the witness: two requests at once, a write during a reload.
+    around.check(&store).await;
+    let owners: std::collections::BTreeSet<String> = store
+        .runs(&lockstep::store::RunFilter {
+            limit: 1_000,
+            ..Default::default()
+        })
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|run| run.worker)
+        .collect();
+    assert!(!owners.is_empty());
+    for worker in workers {
+        assert_eq!(worker.terminate(), Some(0));
+    }
+    assert_eq!(receiver.terminate(), Some(0));
+    around.finish(store).await;
+}
+
+/// What a receiver is signed with elsewhere is what it checks: a request under another key is not
+/// accepted by the real process either.
+#[tokio::test]
+async fn a_forged_push_is_refused_by_the_process() {
+    let around = Around::new(Mode::Embedded, 1, &one_stack()).await;
+    let server = around.start(None, &[]);
+    let mut mac: Hmac<Sha256> = Hmac::new_from_slice(b"another secret").unwrap();
+    mac.update(b"{}");
+    let answer = around
+        .http
+        .post(format!("{}/webhooks/acme", server.url))
+        .header("content-type", "application/json")
+        .header("x-github-event", "push")
+        .header("x-github-delivery", "x")
+        .header(
+            "x-hub-signature-256",
+            format!("sha256={}", hex::encode(mac.finalize().into_bytes())),
+        )
+        .body("{}")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.status().as_u16(), 401);
+    assert_eq!(server.terminate(), Some(0));
+}
