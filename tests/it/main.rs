@@ -8,6 +8,7 @@ mod manifest;
 mod normalize;
 mod plan;
 mod queue;
+mod receiver;
 mod sandbox;
 mod store;
 mod support;

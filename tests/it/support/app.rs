@@ -100,6 +100,14 @@ impl TestApp {
 
     /// With more lines for the stack, such as `drift = "revert"`, or further sections.
     pub async fn with_stack(mode: Mode, lines: &str) -> Self {
+        Self::with_environment(mode, lines, &[]).await
+    }
+
+    pub async fn with_environment(mode: Mode, lines: &str, environment: &[(&str, &str)]) -> Self {
+        let environment: BTreeMap<String, String> = environment
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
         let gateway = Gateway::start(GatewayOptions {
             secret: GATEWAY_SECRET.to_owned(),
             tick: Duration::from_millis(3),
@@ -114,7 +122,7 @@ impl TestApp {
             Mode::ScaledOut => Some(services().await),
         };
         let config_text = config_text(repo.path(), &gateway.url(), lines, services.as_ref());
-        let config = parse(&config_text, folder.path(), services.as_ref());
+        let config = parse(&config_text, folder.path(), services.as_ref(), &environment);
         let mut app = App::open(&config).await.unwrap();
         app.lag_patience = Duration::ZERO;
         if let lockstep::app::Queue::JetStream(queue) = &app.queue {
@@ -161,10 +169,15 @@ impl TestApp {
             &self.config_text,
             self.folder.path(),
             self.services.as_ref(),
+            &BTreeMap::new(),
         );
         let mut app = App::open(&config).await.unwrap();
         app.lag_patience = Duration::ZERO;
         app
+    }
+
+    pub fn nats(&mut self) -> &mut Nats {
+        &mut self.services.as_mut().unwrap().nats
     }
 
     pub fn url(&self, path: &str) -> String {
@@ -445,14 +458,19 @@ target = "production"
     )
 }
 
-fn parse(text: &str, folder: &Path, services: Option<&Services>) -> Config {
+fn parse(
+    text: &str,
+    folder: &Path,
+    services: Option<&Services>,
+    more: &BTreeMap<String, String>,
+) -> Config {
     let postgres = services.map(Services::url);
     let environment = move |name: &str| match name {
         "WEBHOOK" => Some(WEBHOOK_SECRET.to_owned()),
         "GATEWAY" => Some(GATEWAY_SECRET.to_owned()),
         "KEY" => Some("5a".repeat(32)),
         "POSTGRES" => postgres.clone(),
-        _ => None,
+        other => more.get(other).cloned(),
     };
     Config::parse(text, folder, &environment).unwrap()
 }
