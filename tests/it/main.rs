@@ -2,6 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod config;
+mod gateway_client;
+mod gateway_contract;
 mod git;
 mod manifest;
 mod normalize;
