@@ -128,10 +128,6 @@ impl App {
     }
 
     /// Microseconds since 1970, UTC.
-    #[expect(
-        clippy::unused_self,
-        reason = "the time is asked for where the app is at hand"
-    )]
     pub fn now(&self) -> i64 {
         now()
     }

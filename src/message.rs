@@ -10,6 +10,10 @@ const VERSION: u32 = 1;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every message is a delivery"
+)]
 pub enum Message {
     /// A verified delivery.
     Delivered(Delivered),

@@ -83,7 +83,7 @@ impl Serve {
     }
 }
 
-fn receiver(
+pub fn receiver(
     webhooks: &BTreeMap<crate::config::Name, Webhook>,
     name: &str,
     nudge: &Arc<Notify>,
@@ -103,96 +103,115 @@ struct Server {
 
 impl Server {
     async fn run(self, invocation: &Invocation, app: Option<App>) -> anyhow::Result<Exit> {
-        let listener = TcpListener::bind(self.listen).await.with_context(|| {
-            format!(
-                "cannot listen on {}: choose another address with server.listen",
-                self.listen
-            )
+        let receives = self.state.receiver.is_some();
+        let running = Running::start(self.listen, self.state, self.nudge, app).await?;
+        announce(invocation, &running, receives)?;
+        until_signalled().await;
+        info!("stopping: what is under way ends first");
+        running.stop().await?;
+        Ok(Exit::Done)
+    }
+}
+
+/// A server that listens and, with an app, works.
+pub struct Running {
+    pub address: std::net::SocketAddr,
+    app: Option<App>,
+    shutdown: CancellationToken,
+    tasks: tokio::task::JoinSet<()>,
+}
+
+impl Running {
+    /// Starts what the state and the app call for.
+    pub async fn start(
+        listen: std::net::SocketAddr,
+        state: http::State,
+        nudge: Arc<Notify>,
+        app: Option<App>,
+    ) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind(listen).await.with_context(|| {
+            format!("cannot listen on {listen}: choose another address with server.listen")
         })?;
         let address = listener.local_addr()?;
-        self.announce(invocation, address, app.as_ref())?;
         let shutdown = CancellationToken::new();
         let mut tasks = tokio::task::JoinSet::new();
         if let Some(app) = &app {
             record(app, EventType::ServerStarted, address).await?;
             tasks.spawn(worker::run_until_shutdown(
                 app.clone(),
-                self.nudge.clone(),
+                nudge.clone(),
                 shutdown.clone(),
             ));
             tasks.spawn(schedule::run_until_shutdown(
                 app.clone(),
-                self.nudge.clone(),
+                nudge,
                 shutdown.clone(),
             ));
         }
-        if let Some(receiver) = self.state.receiver.clone() {
-            tasks.spawn(report_refusals(
-                receiver,
-                self.state.queue.clone(),
-                shutdown.clone(),
-            ));
+        if let Some(receiver) = state.receiver.clone() {
+            let queue = state.queue.clone();
+            tasks.spawn(report_refusals(receiver, queue, shutdown.clone()));
         }
-        tasks.spawn(http::server::serve(
-            listener,
-            http::router(self.state),
-            shutdown.clone(),
-        ));
-        until_signalled().await;
-        info!("stopping: what is under way ends first");
-        shutdown.cancel();
-        while tasks.join_next().await.is_some() {}
-        if let Some(app) = &app {
-            record(app, EventType::ServerStopped, address).await?;
-        }
-        Ok(Exit::Done)
+        let router = http::router(state);
+        tasks.spawn(http::server::serve(listener, router, shutdown.clone()));
+        Ok(Self {
+            address,
+            app,
+            shutdown,
+            tasks,
+        })
     }
 
-    /// What it listens on, watches, and where its data is.
-    fn announce(
-        &self,
-        invocation: &Invocation,
-        address: std::net::SocketAddr,
-        app: Option<&App>,
-    ) -> anyhow::Result<()> {
-        let stacks: Vec<String> = app
-            .map(|app| app.stacks.values().cloned().collect::<Vec<_>>())
-            .unwrap_or_default()
-            .iter()
-            .map(|stack| {
-                format!(
-                    "{}: {} {} {} → {}",
-                    stack.name,
-                    stack.repository,
-                    stack.branch.as_str(),
-                    if stack.path.is_root() {
-                        "/"
-                    } else {
-                        stack.path.as_str()
-                    },
-                    stack.target.name
-                )
-            })
-            .collect();
-        let data = app.map(|app| app.folder.display().to_string());
-        if invocation.is_json() {
-            output::json_line(&json!({
-                "listening": format!("http://{address}"),
-                "receives": self.state.receiver.is_some(),
-                "works": app.is_some(),
-                "stacks": stacks,
-                "data": data,
-            }))?;
-        }
-        eprintln!("listening on http://{address}");
-        for stack in &stacks {
-            eprintln!("watching {stack}");
-        }
-        if let Some(data) = data {
-            eprintln!("data in {data}");
+    /// Takes no new work, and lets what is under way end.
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        self.shutdown.cancel();
+        while self.tasks.join_next().await.is_some() {}
+        if let Some(app) = &self.app {
+            record(app, EventType::ServerStopped, self.address).await?;
         }
         Ok(())
     }
+}
+
+/// What it listens on, watches, and where its data is.
+fn announce(invocation: &Invocation, running: &Running, receives: bool) -> anyhow::Result<()> {
+    let Running { address, app, .. } = running;
+    let watched = |stack: &Arc<app::Stack>| {
+        let path = if stack.path.is_root() {
+            "/"
+        } else {
+            stack.path.as_str()
+        };
+        format!(
+            "{}: {} {} {path} → {}",
+            stack.name,
+            stack.repository,
+            stack.branch.as_str(),
+            stack.target.name
+        )
+    };
+    let stacks: Vec<String> = app
+        .iter()
+        .flat_map(|app| app.stacks.values().map(watched))
+        .collect();
+    let data = app.as_ref().map(|app| app.folder.display().to_string());
+    if invocation.is_json() {
+        output::json_line(&json!({
+            "listening": format!("http://{address}"),
+            "receives": receives,
+            "works": app.is_some(),
+            "stacks": stacks,
+            "data": data,
+        }))?;
+    }
+    eprintln!("listening on http://{address}");
+    for stack in &stacks {
+        eprintln!("watching {stack}");
+    }
+    if let Some(data) = data {
+        eprintln!("data in {data}");
+    }
+    Ok(())
 }
 
 async fn record(

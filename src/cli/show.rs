@@ -87,7 +87,7 @@ fn passed_over(detail: &RunDetail) -> Vec<&crate::store::CommitRef> {
         .run
         .revision
         .as_ref()
-        .map(|revision| revision.as_str());
+        .map(super::super::domain::revision::Revision::as_str);
     detail
         .run
         .commits

@@ -67,6 +67,10 @@ pub async fn method_not_allowed() -> Error {
 }
 
 /// A handler that panics answers one request with an error, and the process lives on.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the layer that catches panics hands them over"
+)]
 pub fn panicked(panic: Box<dyn Any + Send>) -> Response {
     let message = panic
         .downcast_ref::<&str>()

@@ -247,7 +247,7 @@ impl<'o> Reading<'o> {
                 }
                 return;
             }
-            operator.take(value, place, self);
+            operator.take(&value, place, self);
             return;
         }
         native::take(value, place, self);

@@ -139,7 +139,7 @@ fn id_of(body: &Value, kind: Kind, place: &Place, reading: &mut Reading<'_>) -> 
     let pointer = id_pointer(kind);
     let id = match body.pointer(pointer) {
         Some(Value::String(id)) if !id.is_empty() => id.clone(),
-        Some(Value::String(_)) | Some(Value::Null) | None => {
+        Some(Value::String(_) | Value::Null) | None => {
             reading.wrong(
                 place,
                 pointer,
@@ -197,7 +197,7 @@ pub(super) fn organisation(
                 Some("remove the field, or set the target's org to it"),
             );
         }
-        Some(Value::String(_)) | Some(Value::Null) | None => {
+        Some(Value::String(_) | Value::Null) | None => {
             if let Some(Value::Object(members)) = body.pointer_mut(parent) {
                 members.insert(name.to_owned(), json!(org));
             }
@@ -220,6 +220,16 @@ fn check_listen_path(body: &Value, kind: Kind, place: &Place, reading: &mut Read
 
 fn oas(mut body: Value, place: Place, reading: &mut Reading<'_>) {
     const KIND: Kind = Kind::OasApi;
+    let before = reading.found.len();
+    oas_checks(&body, &place, reading);
+    let id = id_of(&body, KIND, &place, reading);
+    let info = format!("/{EXTENSION}/info");
+    organisation(&mut body, &info, "orgId", &place, reading);
+    finish(body, KIND, id, place, reading, before);
+}
+
+fn oas_checks(body: &Value, place: &Place, reading: &mut Reading<'_>) {
+    const KIND: Kind = Kind::OasApi;
     const KNOWN: &[(&str, Shape)] = &[
         ("/info", Shape::Object),
         ("/paths", Shape::Object),
@@ -235,29 +245,28 @@ fn oas(mut body: Value, place: Place, reading: &mut Reading<'_>) {
         ("/x-tyk-api-gateway/upstream", Shape::Object),
         ("/x-tyk-api-gateway/middleware", Shape::Object),
     ];
-    let before = reading.found.len();
-    checks::shapes(&body, KNOWN, &place, reading);
+    checks::shapes(body, KNOWN, place, reading);
     match body.get("openapi") {
         Some(Value::String(version))
             if version.starts_with("3.0.") || version.starts_with("3.1.") => {}
         Some(_) => reading.wrong(
-            &place,
+            place,
             "/openapi",
             "the gateway reads OpenAPI 3.0 and 3.1",
             Some("write a version such as \"3.0.3\", in quotes"),
         ),
         None => reading.wrong(
-            &place,
+            place,
             "/openapi",
             "the OpenAPI version is missing",
             Some("write \"3.0.3\""),
         ),
     }
-    checks::required_text(&body, "/info/title", "the title", &place, reading);
-    checks::required_text(&body, "/info/version", "the version", &place, reading);
+    checks::required_text(body, "/info/title", "the title", place, reading);
+    checks::required_text(body, "/info/version", "the version", place, reading);
     if body.get("paths").is_none() {
         reading.wrong(
-            &place,
+            place,
             "/paths",
             "paths is missing",
             Some("write {} for none"),
@@ -265,10 +274,10 @@ fn oas(mut body: Value, place: Place, reading: &mut Reading<'_>) {
     }
     let extension = "/x-tyk-api-gateway";
     checks::required_text(
-        &body,
+        body,
         &format!("{extension}/info/name"),
         "the API's name",
-        &place,
+        place,
         reading,
     );
     if body
@@ -276,17 +285,17 @@ fn oas(mut body: Value, place: Place, reading: &mut Reading<'_>) {
         .is_none()
     {
         reading.wrong(
-            &place,
+            place,
             format!("{extension}/info/state/active"),
             "whether the API is active is missing",
             Some("write state: { active: true }"),
         );
     }
     checks::required_text(
-        &body,
+        body,
         listen_path_pointer(KIND),
         "the listen path",
-        &place,
+        place,
         reading,
     );
     let upstream = body.pointer(&format!("{extension}/upstream"));
@@ -295,33 +304,24 @@ fn oas(mut body: Value, place: Place, reading: &mut Reading<'_>) {
     });
     if !has_upstream {
         reading.wrong(
-            &place,
+            place,
             format!("{extension}/upstream/url"),
             "the upstream's address is missing",
             None,
         );
     }
-    check_listen_path(&body, KIND, &place, reading);
-    database_id(&body, &format!("{extension}/info/dbId"), &place, reading);
-    let id = id_of(&body, KIND, &place, reading);
-    organisation(
-        &mut body,
-        &format!("{extension}/info"),
-        "orgId",
-        &place,
-        reading,
-    );
+    check_listen_path(body, KIND, place, reading);
+    database_id(body, &format!("{extension}/info/dbId"), place, reading);
     let authenticates = body.pointer(&format!("{extension}/server/authentication/enabled"));
     if authenticates != Some(&Value::Bool(true)) {
         reading.warn(
-            &place,
+            place,
             format!("{extension}/server/authentication"),
             "the API is open to everybody: without server.authentication.enabled no key is asked for",
             None,
         );
     }
-    custom_event_handlers(&body, &place, reading);
-    finish(body, KIND, id, place, reading, before);
+    custom_event_handlers(body, place, reading);
 }
 
 /// Seen to end a 5.14 gateway at its next reload when its JavaScript machine is off.

@@ -52,7 +52,7 @@ impl<'f> Source<'f> {
         }
         let text = std::str::from_utf8(bytes).map_err(|error| {
             let before = &bytes[..error.valid_up_to()];
-            let line = before.iter().filter(|&&byte| byte == b'\n').count() + 1;
+            let line = before.split(|&byte| byte == b'\n').count();
             self.problem(line as u64, 1, "the file is not UTF-8".to_owned(), None)
         })?;
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);

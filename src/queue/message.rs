@@ -1,6 +1,6 @@
 //! A message in a worker's hands. It ends in exactly one of three ways, each of which takes it.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use async_nats::{HeaderMap, Request, header};
 use bytes::Bytes;
@@ -14,7 +14,6 @@ const REASON: &str = "Lockstep-Reason";
 const LONGEST_REASON: usize = 600;
 
 /// Dropped without a word it is given out again when the wait for its acknowledgement ends.
-#[derive(Debug)]
 pub struct Message {
     queue: JetStream,
     body: Bytes,
@@ -82,7 +81,7 @@ impl Message {
 
         let subject = aside_subject(&self.queue.shared.options.subject);
         let deadline = self.queue.deadline();
-        let store = async || {
+        let store = || async {
             let headers = headers.clone();
             self.queue
                 .send(subject.clone(), headers, self.body.clone())
@@ -102,13 +101,24 @@ impl Message {
     /// The server answers a request where it would take a plain message in silence.
     async fn settle(self, answer: Bytes) -> Result<(), Error> {
         let deadline = self.queue.deadline();
-        let settle = async || {
+        let settle = || async {
             let subject = self.delivery.subject.clone();
             let request = Request::new().payload(answer.clone());
             self.queue.ask(subject, request).await
         };
         self.queue.exchange(deadline, deadline, settle).await?;
         Ok(())
+    }
+}
+
+/// Without the body, which may name people.
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Message")
+            .field("id", &self.id)
+            .field("delivery", &self.delivery)
+            .field("bytes", &self.body.len())
+            .finish_non_exhaustive()
     }
 }
 

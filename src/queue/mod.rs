@@ -33,7 +33,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::{
     sync::watch,
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, timeout_at},
 };
 
 use self::{
@@ -50,6 +50,10 @@ const ROOM_FOR_REASON: usize = 1024;
 
 /// How long a pull waits for the next of the messages that the server said were there.
 const GAP: Duration = Duration::from_millis(100);
+
+const SETTINGS_STAY_WRONG: Duration = Duration::from_secs(1);
+
+const LONGEST_WAIT: Duration = Duration::from_hours(1);
 
 /// A handle on the queue; its copies share one connection.
 #[derive(Clone)]
@@ -98,7 +102,8 @@ struct Shared {
     /// The connection, counted from 1, on which the settings were last found right; 0 for none.
     checked_on: AtomicU64,
     /// One check at a time: a thousand publishers that meet a new connection cost one.
-    checking: tokio::sync::Mutex<()>,
+    /// What was found wrong, and when, is kept for a moment, or each of them would ask again.
+    checking: tokio::sync::Mutex<Option<(Instant, Vec<Difference>)>>,
     /// How often the connection broke; also wakes who waits for it.
     breaks: watch::Receiver<u64>,
     /// Why the last attempt to connect failed.
@@ -131,7 +136,7 @@ impl JetStream {
         if tokio::runtime::Handle::try_current().is_err() {
             return Err(Error::Options("it needs a running tokio runtime"));
         }
-        settings::check_names(&options)?;
+        settings::check(&options)?;
         let address = Address::parse(&options.url)?;
 
         let trouble = Arc::new(Mutex::new(None));
@@ -170,7 +175,7 @@ impl JetStream {
                 client,
                 started: Instant::now(),
                 checked_on: AtomicU64::new(0),
-                checking: tokio::sync::Mutex::new(()),
+                checking: tokio::sync::Mutex::new(None),
                 breaks,
                 trouble,
             }),
@@ -184,9 +189,9 @@ impl JetStream {
         self.exchange(deadline, deadline, || self.check(true)).await
     }
 
-    /// Returns once the stream has the message on its disk's way: it acknowledged it. The answer
-    /// comes within `publish_timeout`, whatever NATS does. A message that was refused for a lack
-    /// of an answer may be stored nevertheless; published again under its id it is a duplicate.
+    /// Returns once the stream acknowledged the message, which is then in a file of the server's.
+    /// There is an answer within `publish_timeout`, whatever NATS does. A message for which none
+    /// came from the server may be stored nevertheless; published again it is a duplicate.
     pub async fn publish(&self, id: &str, body: Bytes) -> Result<Published, PublishError> {
         // A header's line has its name, a colon, a space and an end.
         let size = body.len() + id.len() + 32;
@@ -225,11 +230,11 @@ impl JetStream {
         if max == 0 {
             return Ok(Vec::new());
         }
-        let end = Instant::now() + wait;
+        let end = Instant::now() + wait.min(LONGEST_WAIT);
         self.connected_by(end).await?;
-        timeout(self.shared.options.publish_timeout, self.check(false))
-            .await
-            .map_err(|_| Error::TimedOut)??;
+        let deadline = self.deadline();
+        self.exchange(deadline, deadline, || self.check(false))
+            .await?;
 
         let mut messages = self.next(max, None).await?;
         let left = end.saturating_duration_since(Instant::now());
@@ -267,20 +272,23 @@ impl JetStream {
     /// Does something that may be done twice, again when the connection breaks under it: a server
     /// that only restarts is not noticed if it is quick. Waits for a connection until `patience`,
     /// and ends at the deadline whatever happens.
-    async fn exchange<T, F>(
+    async fn exchange<T, F: Future<Output = Result<T, Error>>>(
         &self,
         patience: Instant,
         deadline: Instant,
         work: impl Fn() -> F,
-    ) -> Result<T, Error>
-    where
-        F: Future<Output = Result<T, Error>>,
-    {
+    ) -> Result<T, Error> {
         self.connected_by(patience).await?;
+        let mut events = self.shared.breaks.clone();
         loop {
+            events.mark_unchanged();
             match timeout_at(deadline, work()).await {
                 Err(_) => return Err(Error::TimedOut),
-                Ok(Err(Error::Disconnected { .. })) => self.connected_by(deadline).await?,
+                Ok(Err(Error::Disconnected { .. })) if Instant::now() < deadline => {
+                    // Never a loop without a pause, whatever the client's state says.
+                    let _: Result<_, _> = timeout_at(soon(deadline), events.changed()).await;
+                    self.connected_by(deadline).await?;
+                }
                 Ok(done) => return done,
             }
         }
@@ -304,8 +312,7 @@ impl JetStream {
                     .clone();
                 return Err(Error::Disconnected { trouble });
             }
-            let look_again = deadline.min(Instant::now() + Duration::from_millis(20));
-            let _: Result<_, _> = timeout_at(look_again, events.changed()).await;
+            let _: Result<_, _> = timeout_at(soon(deadline), events.changed()).await;
         }
         Ok(())
     }
@@ -319,15 +326,27 @@ impl JetStream {
         if !afresh && is_checked() {
             return Ok(());
         }
-        let _alone = shared.checking.lock().await;
+        let mut wrong = shared.checking.lock().await;
         if !afresh && is_checked() {
             return Ok(());
         }
+        if let Some((found, differences)) = &*wrong
+            && !afresh
+            && found.elapsed() < SETTINGS_STAY_WRONG
+        {
+            return Err(Error::Settings(differences.clone()));
+        }
         let outcome = self.make_and_compare().await;
         match &outcome {
-            Ok(()) => shared.checked_on.store(connection, Ordering::Release),
-            // What we could not ask says nothing about the settings; what we heard does.
-            Err(error) if !error.is_transient() => shared.checked_on.store(0, Ordering::Release),
+            Ok(()) => {
+                *wrong = None;
+                shared.checked_on.store(connection, Ordering::Release);
+            }
+            Err(Error::Settings(differences)) => {
+                *wrong = Some((Instant::now(), differences.clone()));
+                shared.checked_on.store(0, Ordering::Release);
+            }
+            // What could not be asked says nothing about the settings.
             Err(_) => {}
         }
         outcome
@@ -447,6 +466,9 @@ impl JetStream {
         let mut deadline =
             Instant::now() + wait.unwrap_or_default() + shared.options.publish_timeout;
 
+        let mut breaks = shared.breaks.clone();
+        let before = *breaks.borrow_and_update();
+
         let inbox = shared.client.new_inbox();
         let subject = format!(
             "$JS.API.CONSUMER.MSG.NEXT.{}.{CONSUMER}",
@@ -466,7 +488,15 @@ impl JetStream {
 
         let mut messages = Vec::new();
         while messages.len() < max {
-            let reply = match timeout_at(deadline, replies.next()).await {
+            // The server forgets the request when the connection breaks.
+            let reply = async {
+                tokio::select! {
+                    biased;
+                    reply = replies.next() => reply,
+                    _ = breaks.wait_for(|now| *now != before) => None,
+                }
+            };
+            let reply = match timeout_at(deadline, reply).await {
                 Ok(Some(reply)) => reply,
                 Ok(None) if messages.is_empty() => {
                     return Err(Error::Disconnected { trouble: None });
@@ -527,6 +557,10 @@ fn reconnect_delay(attempt: usize) -> Duration {
     Duration::from_millis(if attempt <= 1 { 0 } else { 4 << doublings }).min(Duration::from_secs(1))
 }
 
+fn soon(deadline: Instant) -> Instant {
+    deadline.min(Instant::now() + Duration::from_millis(20))
+}
+
 fn set(trouble: &Mutex<Option<String>>, value: Option<String>) {
     *trouble.lock().unwrap_or_else(PoisonError::into_inner) = value;
 }
@@ -545,8 +579,9 @@ fn one_line(text: &str) -> String {
     line
 }
 
+/// The server counts them in 64 bits, with a sign.
 fn nanoseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+    u64::try_from(duration.as_nanos().min(i64::MAX as u128)).unwrap_or_default()
 }
 
 /// By two machines' clocks: never below zero.

@@ -1,5 +1,7 @@
 //! How the streams and the consumer must be set up, by the server's own names and values.
 
+use std::time::Duration;
+
 use serde_json::{Map, Value, json};
 
 use super::{Difference, Error, Options, nanoseconds};
@@ -13,6 +15,8 @@ const ACK_WAIT_NANOSECONDS: u64 = 30_000_000_000;
 /// Messages that wait for their retry count as unacknowledged too. With the server's own limit of
 /// a thousand, as many retries would stop every new message.
 const MAX_UNACKNOWLEDGED: i64 = 20_000;
+
+const LONGEST_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// What cannot be read is rare, and small.
 const ASIDE_BYTES: i64 = 64 * 1024 * 1024;
@@ -83,7 +87,12 @@ pub(super) fn consumer() -> Wanted {
 }
 
 /// Names go into subjects of the server's API, where a dot or a wildcard would mean something.
-pub(super) fn check_names(options: &Options) -> Result<(), Error> {
+pub(super) fn check(options: &Options) -> Result<(), Error> {
+    if options.publish_timeout.is_zero() || options.publish_timeout > LONGEST_TIMEOUT {
+        return Err(Error::Options(
+            "the timeout must be above zero and at most a minute",
+        ));
+    }
     let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     let is_token = |token: &str| !token.is_empty() && token.chars().all(is_plain);
     if !is_token(&options.stream) {

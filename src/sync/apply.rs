@@ -127,11 +127,9 @@ async fn request(
             Ok(None)
         }
         Action::Delete => match target.client.delete(key.kind, &key.id).await? {
-            Deleted::Done => Ok(None),
-            // Somebody was faster; the read back has the last word.
-            Deleted::Absent => Ok(None),
-            // The file may be gone already while memory still has it: the reload tells.
-            Deleted::Refused(_) => Ok(None),
+            // Somebody may have been faster, or the file is gone while memory still has it: what
+            // the reload shows has the last word.
+            Deleted::Done | Deleted::Absent | Deleted::Refused(_) => Ok(None),
         },
         Action::Adopt | Action::Forget => Ok(None),
     }

@@ -494,7 +494,7 @@ impl Context<'_> {
                 for record in &mut changes[span] {
                     record.outcome = Outcome::Skipped;
                     record.message = Some("an earlier wave of this run went wrong".to_owned());
-                    self.undo_record(record, &look, &mut inventory);
+                    undo_record(record, &look, &mut inventory);
                 }
                 continue;
             }
@@ -894,27 +894,10 @@ impl Context<'_> {
                     _ => false,
                 };
                 if as_before {
-                    self.undo_record(record, look, inventory);
+                    undo_record(record, look, inventory);
                 }
             }
             _ => {}
-        }
-    }
-
-    /// Takes back what the intent put into the inventory.
-    fn undo_record(
-        &self,
-        record: &ChangeRecord,
-        look: &Look,
-        inventory: &mut Vec<InventoryChange>,
-    ) {
-        let key = &record.object;
-        if !matches!(record.action, Action::Create | Action::Update) {
-            return;
-        }
-        match look.inventory.get(key) {
-            Some(before) => inventory.push(InventoryChange::put(key.clone(), before.clone())),
-            None => inventory.push(InventoryChange::remove(key.clone())),
         }
     }
 
@@ -1126,6 +1109,18 @@ impl Context<'_> {
         for record in changes {
             self.app.metrics.change(record.action, record.outcome);
         }
+    }
+}
+
+/// Takes back what the intent put into the inventory.
+fn undo_record(record: &ChangeRecord, look: &Look, inventory: &mut Vec<InventoryChange>) {
+    let key = &record.object;
+    if !matches!(record.action, Action::Create | Action::Update) {
+        return;
+    }
+    match look.inventory.get(key) {
+        Some(before) => inventory.push(InventoryChange::put(key.clone(), before.clone())),
+        None => inventory.push(InventoryChange::remove(key.clone())),
     }
 }
 

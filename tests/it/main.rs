@@ -12,4 +12,5 @@ mod queue;
 mod sandbox;
 mod store;
 mod support;
+mod sync;
 mod webhook;

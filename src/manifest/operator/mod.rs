@@ -1,6 +1,6 @@
 //! Tyk Operator's resources, translated as the operator does, for a gateway without a cluster.
 //!
-//! What only a cluster can resolve (Secrets, ConfigMaps, graphs) is a problem with the cure in it,
+//! What only a cluster can resolve (Secrets, `ConfigMaps`, graphs) is a problem with the cure in it,
 //! never left out in silence.
 
 mod api_definition;
@@ -113,7 +113,7 @@ struct KnownApi {
 
 impl Resources {
     /// Takes one Kubernetes object: one of ours, or one that is none of our business.
-    pub(super) fn take(&mut self, value: Value, place: Place, reading: &mut Reading<'_>) {
+    pub(super) fn take(&mut self, value: &Value, place: Place, reading: &mut Reading<'_>) {
         let text = |pointer: &str| {
             value
                 .pointer(pointer)

@@ -181,18 +181,22 @@ fn right_of(
 
 /// Rates may be written as texts; the gateway takes numbers.
 fn numeric_limits(entry: &mut Map<String, Value>) {
-    numeric_limit(entry.get_mut("limit"));
+    numeric_limit(entry);
     let endpoints = entry.get_mut("endpoints").and_then(Value::as_array_mut);
     for endpoint in endpoints.into_iter().flatten() {
         let methods = endpoint.get_mut("methods").and_then(Value::as_array_mut);
-        for method in methods.into_iter().flatten() {
-            numeric_limit(method.get_mut("limit"));
+        for method in methods
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_object_mut)
+        {
+            numeric_limit(method);
         }
     }
 }
 
-fn numeric_limit(limit: Option<&mut Value>) {
-    let Some(Value::Object(limit)) = limit else {
+fn numeric_limit(holder: &mut Map<String, Value>) {
+    let Some(Value::Object(limit)) = holder.get_mut("limit") else {
         return;
     };
     for name in ["rate", "per"] {

@@ -1,5 +1,6 @@
 //! What the tests share: real repositories and real servers, made for one test each.
 
+pub mod app;
 pub mod git_http;
 pub mod git_repo;
 pub mod nats;
