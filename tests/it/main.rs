@@ -3,6 +3,8 @@
 
 mod config;
 mod crash;
+mod gateway_client;
+mod gateway_contract;
 mod git;
 mod manifest;
 mod normalize;

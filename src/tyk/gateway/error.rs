@@ -1,42 +1,63 @@
-//! What can go wrong with a gateway, by what a caller can do about it.
+//! What can go wrong with a gateway, by what a caller can do about it. Texts hold the gateway's
+//! own words where it refuses something, and nothing of what was sent or listed.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use reqwest::StatusCode;
 
+use crate::domain::object::ObjectKey;
+
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    #[error("the gateway refuses the secret (HTTP {status}): check the target's secret")]
-    Unauthorized { status: u16 },
+    #[error("the target's secret is wrong: the gateway says (HTTP {status}): {message}")]
+    Unauthorized { status: u16, message: String },
+    /// Not about the secret: a client certificate, or something that stands before the gateway.
+    #[error("the request is forbidden (HTTP 403): {message}")]
+    Forbidden { message: String },
     /// The gateway will not take this body, whatever is done.
     #[error("the gateway refuses it (HTTP {status}): {message}")]
     Refused { status: u16, message: String },
-    #[error(
-        "the gateway takes its configuration from elsewhere and cannot be written to: {message}"
-    )]
+    #[error("this gateway takes its APIs from a Dashboard and cannot be written to: {message}")]
     ReadOnly { message: String },
     #[error(
-        "the gateway does not know the address (HTTP 404): {message}; is it a gateway's control API?"
+        "the gateway does not know the address (HTTP {status}): {message}; is it the control API \
+         of a gateway that keeps its own configuration?"
     )]
-    NotFound { message: String },
+    NotFound { status: u16, message: String },
     #[error("the gateway failed (HTTP {status}): {message}")]
-    Server { status: u16, message: String },
+    Server {
+        status: u16,
+        message: String,
+        maybe_written: bool,
+    },
     #[error("the gateway is not ready: {0}")]
     NotReady(String),
+    /// There was no connection: nothing was sent.
     #[error("the gateway cannot be reached: {detail}")]
     Unreachable { detail: String },
+    #[error("the gateway did not answer within {} s", after.as_secs_f64())]
+    Timeout {
+        after: Duration,
+        maybe_written: bool,
+    },
     /// It was reached, and the answer did not come, or not whole.
-    #[error("the gateway did not answer: {detail}")]
+    #[error("the connection to the gateway broke: {detail}")]
     NoAnswer { detail: String, maybe_written: bool },
-    #[error("the gateway's answer makes no sense: {0}")]
-    BadAnswer(String),
-    #[error("the gateway lists {0} twice; remove one of its files")]
-    ListedTwice(String),
+    #[error("the answer is not a gateway's: {detail}")]
+    BadAnswer { detail: String, maybe_written: bool },
+    #[error(
+        "the gateway lists {} more than once; remove all of its files but one",
+        names(keys)
+    )]
+    ListedTwice { keys: Vec<ObjectKey> },
+    /// The object that was asked for is untouched, and another one is on the gateway's disk.
     #[error(
         "the gateway made another object, {made}, instead of {asked}: the document has no id that \
          the gateway understands; remove {made}"
     )]
     WrongKey { asked: String, made: String },
+    #[error("no gateway can be asked for the id {id:?}")]
+    BadId { id: String },
     #[error("{0}")]
     Client(String),
 }
@@ -48,14 +69,17 @@ impl Error {
             Self::Server { .. }
             | Self::NotReady(_)
             | Self::Unreachable { .. }
+            | Self::Timeout { .. }
             | Self::NoAnswer { .. } => true,
             Self::Unauthorized { .. }
+            | Self::Forbidden { .. }
             | Self::Refused { .. }
             | Self::ReadOnly { .. }
             | Self::NotFound { .. }
-            | Self::BadAnswer(_)
-            | Self::ListedTwice(_)
+            | Self::BadAnswer { .. }
+            | Self::ListedTwice { .. }
             | Self::WrongKey { .. }
+            | Self::BadId { .. }
             | Self::Client(_) => false,
         }
     }
@@ -64,32 +88,68 @@ impl Error {
     pub fn is_denial(&self) -> bool {
         matches!(
             self,
-            Self::Unauthorized { .. } | Self::ReadOnly { .. } | Self::NotFound { .. }
+            Self::Unauthorized { .. }
+                | Self::Forbidden { .. }
+                | Self::ReadOnly { .. }
+                | Self::NotFound { .. }
         )
     }
 
-    /// Whether the write may have reached the gateway's disk all the same.
+    /// Whether the object may have reached the gateway's disk, or left it, all the same.
     pub fn is_ambiguous(&self) -> bool {
         match self {
-            Self::NoAnswer { maybe_written, .. } => *maybe_written,
-            // A write of two files may have done one of them.
-            Self::Server { .. } | Self::BadAnswer(_) => true,
-            _ => false,
+            Self::Server { maybe_written, .. }
+            | Self::Timeout { maybe_written, .. }
+            | Self::NoAnswer { maybe_written, .. }
+            | Self::BadAnswer { maybe_written, .. } => *maybe_written,
+            Self::Unauthorized { .. }
+            | Self::Forbidden { .. }
+            | Self::Refused { .. }
+            | Self::ReadOnly { .. }
+            | Self::NotFound { .. }
+            | Self::NotReady(_)
+            | Self::Unreachable { .. }
+            | Self::ListedTwice { .. }
+            | Self::WrongKey { .. }
+            | Self::BadId { .. }
+            | Self::Client(_) => false,
         }
     }
 
-    pub(super) fn from_status(status: StatusCode, message: String) -> Self {
+    pub(super) fn bad_answer(detail: impl Into<String>, maybe_written: bool) -> Self {
+        Self::BadAnswer {
+            detail: detail.into(),
+            maybe_written,
+        }
+    }
+
+    pub(super) fn from_status(status: StatusCode, message: String, writes: bool) -> Self {
         let code = status.as_u16();
+        let is_about_the_secret = message.starts_with("Attempted administrative access");
         match code {
-            401 | 403 => Self::Unauthorized { status: code },
-            404 => Self::NotFound { message },
-            500 if message.starts_with("Due to enabled") => Self::ReadOnly { message },
-            500.. => Self::Server {
+            401 => Self::Unauthorized {
                 status: code,
                 message,
             },
-            // A redirect, or a success other than 200: not this API.
-            200..=399 => Self::BadAnswer(format!("HTTP {code}")),
+            403 if is_about_the_secret => Self::Unauthorized {
+                status: code,
+                message,
+            },
+            403 => Self::Forbidden { message },
+            404 | 405 => Self::NotFound {
+                status: code,
+                message,
+            },
+            500 if message.starts_with("Due to enabled") => Self::ReadOnly { message },
+            // A gateway's 500 may come after the first of two files; the other three are said by
+            // what stands before a gateway.
+            500.. | 408 | 425 | 429 => Self::Server {
+                status: code,
+                message,
+                maybe_written: writes,
+            },
+            300..=399 => Self::bad_answer(format!("HTTP {code}, a redirect"), false),
+            ..=299 => Self::bad_answer(format!("HTTP {code}"), writes),
             _ => Self::Refused {
                 status: code,
                 message,
@@ -98,18 +158,22 @@ impl Error {
     }
 
     pub(super) fn from_transport(error: &reqwest::Error, writes: bool, timeout: Duration) -> Self {
+        if error.is_builder() {
+            return Self::Client(innermost(error));
+        }
         if error.is_connect() {
             return Self::Unreachable {
                 detail: innermost(error),
             };
         }
-        let detail = if error.is_timeout() {
-            format!("nothing came within {} s", timeout.as_secs())
-        } else {
-            innermost(error)
-        };
+        if error.is_timeout() {
+            return Self::Timeout {
+                after: timeout,
+                maybe_written: writes,
+            };
+        }
         Self::NoAnswer {
-            detail,
+            detail: innermost(error),
             maybe_written: writes,
         }
     }
@@ -122,4 +186,16 @@ fn innermost(error: &dyn std::error::Error) -> String {
         cause = source;
     }
     cause.to_string()
+}
+
+/// The first ten, and how many more there are.
+fn names(keys: &[ObjectKey]) -> String {
+    const SHOWN: usize = 10;
+    let shown: Vec<Cow<'_, str>> = keys
+        .iter()
+        .take(SHOWN)
+        .map(|key| key.to_string().into())
+        .chain((keys.len() > SHOWN).then(|| format!("{} more", keys.len() - SHOWN).into()))
+        .collect();
+    shown.join(", ")
 }

@@ -2,38 +2,46 @@
 //!
 //! Its quirks, each seen on a running 5.14: writes reach the disk and reads come from memory, so a
 //! 200 proves nothing until a reload was waited for and the object was seen; a POST creates or
-//! overwrites; a body that is not what it should be makes another object with a random id; a
-//! missing policy's DELETE is a 500; two reads of OAS documents at once can stop the process. So
-//! this client has one request under way at most, never lists OAS documents, and tries nothing
-//! twice: its caller decides.
+//! overwrites; a body that is not what it should be makes another object with a random id; the
+//! DELETE of a policy that is not there is a 500; two reads of OAS documents at once can stop the
+//! process.
+//!
+//! So this client has one request under way at most, never lists OAS documents, and never tries
+//! anything twice: its caller decides. A request that was begun is seen through to its answer,
+//! also when nobody waits for it any more, because only then is it safe to begin the next one.
+//! No secret and no body is ever part of an error or of what `Debug` prints.
 
+mod connection;
 mod error;
 mod wire;
 
-use std::time::Duration;
+use std::{fmt, sync::Arc, time::Duration};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use reqwest::{Method, StatusCode};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use serde_json::{Value, value::RawValue};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OwnedMutexGuard};
 use url::Url;
 
+use self::connection::{Answer, Ask, Connection, on_the_right_thread};
 pub use self::error::Error;
 use crate::domain::object::{Kind, ObjectKey, Route};
 
 /// How a gateway is reached, and how long it may take.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Options {
-    /// The control API's address.
+    /// The control API's address, without credentials. A path in it is kept as a prefix.
     pub url: Url,
     pub secret: SecretString,
     pub connect_timeout: Duration,
+    /// For one request, connecting and the whole answer included; so are the two below.
     pub read_timeout: Duration,
     /// A gateway checks large documents for up to a minute.
     pub write_timeout: Duration,
     /// A gateway cuts an answer after 120 s.
     pub reload_timeout: Duration,
+    /// A larger answer is an error. Five thousand APIs are listed in 33 MB.
     pub max_body_bytes: usize,
 }
 
@@ -46,17 +54,26 @@ impl Options {
             read_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_mins(1),
             reload_timeout: Duration::from_secs(130),
-            max_body_bytes: 512 * 1024 * 1024,
+            max_body_bytes: 256 * 1024 * 1024,
         }
+    }
+}
+
+// Whatever is in the address besides the host stays out.
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("scheme", &self.url.scheme())
+            .field("host", &self.url.host_str())
+            .field("port", &self.url.port_or_known_default())
+            .finish_non_exhaustive()
     }
 }
 
 /// One gateway. Requests wait for one another.
 #[derive(Debug)]
 pub struct Client {
-    http: reqwest::Client,
-    options: Options,
-    one_at_a_time: Mutex<()>,
+    connection: Arc<Mutex<Connection>>,
 }
 
 /// Whether the gateway has loaded its APIs.
@@ -78,18 +95,26 @@ pub struct Listing {
 }
 
 /// One live object: what is needed of all of them, and the exact text for a closer look.
-#[derive(Debug)]
 pub struct Listed {
     pub key: ObjectKey,
     pub name: String,
+    /// Absent for a policy.
     pub route: Option<Route>,
     pub raw: Box<RawValue>,
 }
 
 impl Listed {
-    /// The listed body: a policy, or a classic definition (of an OAS API its projection).
+    /// The listed body: a policy, or a classic definition (of an OAS API its projection). Null
+    /// for one that is nested deeper than this process reads, which equals no desired state.
     pub fn body(&self) -> Value {
         serde_json::from_str(self.raw.get()).unwrap_or_default()
+    }
+}
+
+// A body may hold secrets, so it is never printed.
+impl fmt::Debug for Listed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({} bytes)", self.key, self.raw.get().len())
     }
 }
 
@@ -97,172 +122,156 @@ impl Listed {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Deleted {
     Done,
-    /// The gateway does not have it in memory.
+    /// The gateway does not have it in memory. Its file may be on disk all the same.
     Absent,
-    /// The gateway could not remove the file; its own words.
+    /// The gateway did not remove it; its own words. It also says so of a policy that is not
+    /// there, and of an API that was deleted and is still in memory.
     Refused(String),
 }
 
 impl Client {
     pub fn new(options: Options) -> Result<Self, Error> {
-        let http = reqwest::Client::builder()
-            .connect_timeout(options.connect_timeout)
-            .pool_max_idle_per_host(1)
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .build()
-            .map_err(|error| Error::Client(error.to_string()))?;
+        let connection = Connection::new(options)?;
         Ok(Self {
-            http,
-            options,
-            one_at_a_time: Mutex::new(()),
+            connection: Arc::new(Mutex::new(connection)),
         })
     }
 
     pub async fn readiness(&self) -> Result<Readiness, Error> {
-        let answer = self.get(&["ready"]).await?;
+        let answer = self.ask(Ask::open("ready")).await?;
         match answer.status {
-            StatusCode::OK => Ok(Readiness::Ready),
+            StatusCode::OK => {
+                let _: wire::Ready = answer.json().await?;
+                Ok(Readiness::Ready)
+            }
             StatusCode::NOT_FOUND => Ok(Readiness::Unknown),
-            StatusCode::SERVICE_UNAVAILABLE => Ok(Readiness::NotReady(answer.message())),
+            StatusCode::SERVICE_UNAVAILABLE if answer.is_the_gateways() => {
+                Ok(Readiness::NotReady(answer.message))
+            }
             _ => Err(answer.error()),
         }
     }
 
     pub async fn version(&self) -> Result<String, Error> {
-        let answer = self.get(&["hello"]).await?.expect_ok()?;
-        let hello: wire::Hello = answer.json()?;
+        let answer = self.ask(Ask::open("hello")).await?.expect_ok()?;
+        let hello: wire::Hello = answer.json().await?;
         Ok(hello.version)
     }
 
-    /// All APIs and all policies: one listing, two requests.
+    /// All APIs and all policies: one listing, two requests with none between them.
     pub async fn list(&self) -> Result<Listing, Error> {
-        let url = self.url(&["tyk", "apis"], Some(("include_types", "mcp")))?;
-        let apis = self
-            .send(Method::GET, url, None, self.options.read_timeout)
-            .await?
-            .expect_ok()?;
-        let policies = self.get(&["tyk", "policies"]).await?.expect_ok()?;
-        let read = move || wire::listing(&apis.body, &policies.body);
-        // Tens of megabytes take a while to read.
-        tokio::task::spawn_blocking(read)
-            .await
-            .expect("reading a listing does not panic")
+        let (apis, policies) = self
+            .alone(false, |connection| async move {
+                let ask = Ask::read(&["tyk", "apis"]).with_query("include_types=mcp");
+                let apis = connection.send(ask).await?.expect_ok()?;
+                let ask = Ask::read(&["tyk", "policies"]);
+                let policies = connection.send(ask).await?.expect_ok()?;
+                Ok((apis.body, policies.body))
+            })
+            .await?;
+        on_the_right_thread(apis.len() + policies.len(), move || {
+            wire::listing(&apis, &policies)
+        })
+        .await
     }
 
     /// One OAS document. See the module's note: one at a time, and not in a loop.
     pub async fn document(&self, id: &str) -> Result<Option<Value>, Error> {
-        let answer = self.get(&["tyk", "apis", "oas", id]).await?;
-        if answer.status == StatusCode::NOT_FOUND && answer.is_envelope() {
+        // These words lead to the list of all documents, or to no document.
+        if matches!(id, "export" | "import" | "versions") {
+            return Err(Error::BadId { id: id.to_owned() });
+        }
+        let ask = Ask::read(&["tyk", "apis", "oas"]).with_id(id)?;
+        let answer = self.ask(ask).await?;
+        if answer.says_absent() {
             return Ok(None);
         }
-        answer.expect_ok()?.json().map(Some)
+        let document: Value = answer.expect_ok()?.json().await?;
+        if document.is_object() {
+            Ok(Some(document))
+        } else {
+            Err(Error::bad_answer("the document is no object", false))
+        }
     }
 
     /// Creates or overwrites an object on the gateway's disk.
     pub async fn write(&self, kind: Kind, id: &str, body: &Value) -> Result<(), Error> {
-        let url = self.url(endpoint(kind), None)?;
-        let body = Bytes::from(body.to_string());
-        let answer = self
-            .send(Method::POST, url, Some(body), self.options.write_timeout)
-            .await?
-            .expect_ok()?;
-        let written: wire::Written = answer.json()?;
-        if written.key != id {
-            return Err(Error::WrongKey {
+        connection::check_id(id)?;
+        let ask = Ask::write(Method::POST, endpoint(kind)).with_body(Bytes::from(body.to_string()));
+        let answer = self.ask(ask).await?.expect_ok()?;
+        let written: wire::Written = answer.json().await?;
+        if written.key == id {
+            Ok(())
+        } else {
+            Err(Error::WrongKey {
                 asked: id.to_owned(),
                 made: written.key,
-            });
+            })
         }
-        Ok(())
     }
 
+    /// Removes an object from the gateway's disk, if the gateway has it in memory.
     pub async fn delete(&self, kind: Kind, id: &str) -> Result<Deleted, Error> {
-        let mut segments = match kind {
-            Kind::Policy => vec!["tyk", "policies"],
-            Kind::McpProxy => vec!["tyk", "mcps"],
-            Kind::ClassicApi => vec!["tyk", "apis"],
-            Kind::OasApi => vec!["tyk", "apis", "oas"],
-        };
-        segments.push(id);
-        let url = self.url(&segments, None)?;
-        let answer = self
-            .send(Method::DELETE, url, None, self.options.write_timeout)
-            .await?;
+        let ask = Ask::write(Method::DELETE, endpoint(kind)).with_id(id)?;
+        let answer = self.ask(ask).await?;
         match answer.status {
-            StatusCode::OK => Ok(Deleted::Done),
-            StatusCode::NOT_FOUND if answer.is_envelope() => Ok(Deleted::Absent),
-            StatusCode::INTERNAL_SERVER_ERROR if answer.message() == "Delete failed" => {
-                Ok(Deleted::Refused(answer.message()))
+            StatusCode::OK => {
+                let deleted: wire::Written = answer.json().await?;
+                if deleted.key == id {
+                    Ok(Deleted::Done)
+                } else {
+                    let detail = "the gateway says that it deleted another object";
+                    Err(Error::bad_answer(detail, true))
+                }
+            }
+            StatusCode::NOT_FOUND if answer.says_absent() => Ok(Deleted::Absent),
+            // An MCP proxy that is an API of another kind by now.
+            StatusCode::NOT_FOUND if answer.is_the_gateways() => {
+                Ok(Deleted::Refused(answer.message))
+            }
+            StatusCode::INTERNAL_SERVER_ERROR if answer.message == wire::DELETE_FAILED => {
+                Ok(Deleted::Refused(answer.message))
             }
             _ => Err(answer.error()),
         }
     }
 
-    /// Makes the gateway load its disk, and waits for it.
+    /// Makes the gateway load its disk, and waits for it. The answer is the same whether the
+    /// gateway could load what it found or not.
     pub async fn reload(&self) -> Result<(), Error> {
-        let url = self.url(&["tyk", "reload"], Some(("block", "true")))?;
-        self.send(Method::GET, url, None, self.options.reload_timeout)
-            .await?
-            .expect_ok()?;
-        Ok(())
+        let ask = Ask::reload(&["tyk", "reload"]).with_query("block=true");
+        let answer = self.ask(ask).await?.expect_ok()?;
+        let said: wire::Envelope = answer.json().await?;
+        if said.status == "ok" {
+            Ok(())
+        } else {
+            Err(Error::bad_answer("the reload's status is not ok", false))
+        }
     }
 
-    async fn get(&self, segments: &[&str]) -> Result<Answer, Error> {
-        let url = self.url(segments, None)?;
-        self.send(Method::GET, url, None, self.options.read_timeout)
-            .await
-    }
-
-    /// An address below the gateway's own, each segment encoded as one.
-    fn url(&self, segments: &[&str], query: Option<(&str, &str)>) -> Result<Url, Error> {
-        let mut url = self.options.url.clone();
-        url.path_segments_mut()
-            .map_err(|()| Error::Client("the node's address cannot have a path".to_owned()))?
-            .pop_if_empty()
-            .extend(segments);
-        if let Some((name, value)) = query {
-            url.query_pairs_mut().append_pair(name, value);
-        }
-        Ok(url)
-    }
-
-    async fn send(
-        &self,
-        method: Method,
-        url: Url,
-        body: Option<Bytes>,
-        timeout: Duration,
-    ) -> Result<Answer, Error> {
-        let _turn = self.one_at_a_time.lock().await;
-        let writes = matches!(method, Method::POST | Method::DELETE);
-        let mut request = self
-            .http
-            .request(method, url)
-            .timeout(timeout)
-            .header("x-tyk-authorization", self.options.secret.expose_secret());
-        if let Some(body) = body {
-            request = request
-                .header("content-type", "application/json")
-                .body(body);
-        }
-        let failed = |error: &reqwest::Error| Error::from_transport(error, writes, timeout);
-        let mut response = request.send().await.map_err(|error| failed(&error))?;
-        let status = response.status();
-        let mut read = BytesMut::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| failed(&error))? {
-            if read.len() + chunk.len() > self.options.max_body_bytes {
-                return Err(Error::BadAnswer(format!(
-                    "the answer is larger than {} bytes",
-                    self.options.max_body_bytes
-                )));
-            }
-            read.extend_from_slice(&chunk);
-        }
-        Ok(Answer {
-            status,
-            body: read.freeze(),
+    async fn ask(&self, ask: Ask) -> Result<Answer, Error> {
+        self.alone(ask.writes(), |connection| async move {
+            connection.send(ask).await
         })
+        .await
+    }
+
+    /// Runs requests that no other request may come between. They run in a task of their own: a
+    /// caller that is dropped leaves the gateway busy, and the lock has to be held until it is not.
+    async fn alone<T, F>(
+        &self,
+        writes: bool,
+        requests: impl FnOnce(OwnedMutexGuard<Connection>) -> F,
+    ) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, Error>> + Send + 'static,
+    {
+        let connection = self.connection.clone().lock_owned().await;
+        match tokio::spawn(requests(connection)).await {
+            Ok(result) => result,
+            Err(error) => Err(connection::unfinished(error, writes)),
+        }
     }
 }
 
@@ -272,46 +281,5 @@ fn endpoint(kind: Kind) -> &'static [&'static str] {
         Kind::ClassicApi => &["tyk", "apis"],
         Kind::OasApi => &["tyk", "apis", "oas"],
         Kind::McpProxy => &["tyk", "mcps"],
-    }
-}
-
-/// An answer that arrived whole.
-struct Answer {
-    status: StatusCode,
-    body: Bytes,
-}
-
-impl Answer {
-    fn expect_ok(self) -> Result<Self, Error> {
-        if self.status == StatusCode::OK {
-            Ok(self)
-        } else {
-            Err(self.error())
-        }
-    }
-
-    fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, Error> {
-        serde_json::from_slice(&self.body).map_err(|error| {
-            Error::BadAnswer(format!("the answer is not what was promised: {error}"))
-        })
-    }
-
-    /// Whether it is the gateway's own form of a message, and not a proxy's page.
-    fn is_envelope(&self) -> bool {
-        serde_json::from_slice::<wire::Envelope>(&self.body).is_ok()
-    }
-
-    /// The gateway's own words, cut.
-    fn message(&self) -> String {
-        const LONGEST: usize = 2_000;
-        let message = serde_json::from_slice::<wire::Envelope>(&self.body).map_or_else(
-            |_| String::from_utf8_lossy(&self.body).trim().to_owned(),
-            |envelope| envelope.message,
-        );
-        message.chars().take(LONGEST).collect()
-    }
-
-    fn error(&self) -> Error {
-        Error::from_status(self.status, self.message())
     }
 }
