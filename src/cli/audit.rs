@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::{Exit, Invocation, output};
 
+/// Verify the history.
 #[derive(Debug, Subcommand)]
 pub enum Audit {
     /// Walk the whole history and name the first event that is not as it was written

@@ -49,30 +49,20 @@ enum Format {
     Json,
 }
 
+// What a command is for stands once, above its own type.
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Show the whole path from a push to a live gateway, with nothing installed
     Demo(demo::Demo),
-    /// Receive webhooks and keep every stack in step, until told to stop
     Serve(serve::Serve),
-    /// Check manifests on this machine, without a gateway or a configuration
     Validate(validate::Validate),
-    /// Show what a run of a stack would change now (exit code 2: something would)
     Plan(plan::Plan),
-    /// Run a stack now (exit code 2: something is held back)
     Sync(sync::Sync),
-    /// Show what was changed by hand since the last run (exit code 2: something was)
     Drift(drift::Drift),
-    /// Show how every stack stands
     Status(status::Status),
-    /// List what happened, newest first
     History(history::History),
-    /// Show one run: why, by whom, what it changed and what came of it
     Show(show::Show),
-    /// Verify the history
     #[command(subcommand)]
     Audit(audit::Audit),
-    /// Stand-ins for trying things out
     #[command(subcommand)]
     Sandbox(sandbox::Sandbox),
 }

@@ -8,6 +8,7 @@ use clap::{Args, Subcommand};
 use super::Exit;
 use crate::sandbox::gateway::{Gateway, GatewayOptions};
 
+/// Stand-ins for trying things out.
 #[derive(Debug, Subcommand)]
 pub enum Sandbox {
     /// A stand-in for a Tyk Gateway's admin API; it keeps everything in memory

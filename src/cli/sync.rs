@@ -1,6 +1,6 @@
 //! `lockstep sync STACK`: a run now, in this process.
 
-use std::io::IsTerminal;
+use std::{io::IsTerminal, os::unix::fs::MetadataExt};
 
 use clap::Args;
 use serde_json::json;
@@ -64,7 +64,13 @@ fn operator() -> Person {
         name: None,
         login: std::env::var("USER")
             .or_else(|_| std::env::var("LOGNAME"))
-            .ok(),
+            .ok()
+            .or_else(|| {
+                Some(format!(
+                    "uid {}",
+                    std::fs::metadata("/proc/self").ok()?.uid()
+                ))
+            }),
         email: None,
     }
 }

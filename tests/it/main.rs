@@ -1,6 +1,8 @@
 //! Everything that is tested through the public interface of the crate.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod architecture;
+mod cli;
 mod config;
 mod crash;
 mod gateway_client;

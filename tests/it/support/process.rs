@@ -10,7 +10,7 @@ use std::{
 use serde_json::Value;
 
 /// How long a test waits for what another process does.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// `lockstep serve`, running.
 pub struct Server {

@@ -1,0 +1,347 @@
+//! The command line as its users meet it: the real binary, its exit codes, what it prints where.
+
+use std::time::Duration;
+
+use lockstep::sandbox::gateway::{Gateway, GatewayOptions, Seen};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::support::{
+    app::{GATEWAY_SECRET, WEBHOOK_SECRET, classic, oas},
+    git_repo::GitRepo,
+    process::{Server, lockstep},
+};
+
+/// A folder with a configuration, its repository and its gateway.
+struct Desk {
+    folder: TempDir,
+    repo: GitRepo,
+    gateway: Gateway,
+}
+
+impl Desk {
+    async fn new() -> Self {
+        let options = GatewayOptions {
+            secret: GATEWAY_SECRET.to_owned(),
+            tick: Duration::from_millis(3),
+            ..GatewayOptions::default()
+        };
+        let desk = Self {
+            folder: tempfile::tempdir().unwrap(),
+            repo: GitRepo::new(),
+            gateway: Gateway::start(options).await.unwrap(),
+        };
+        desk.configure("");
+        desk
+    }
+
+    fn configure(&self, more: &str) {
+        let text = format!(
+            "[server]\nlisten = \"127.0.0.1:0\"\n\
+             [webhook.acme]\nhost = \"github\"\nsecrets = [{{ env = \"WEBHOOK\" }}]\n\
+             [repository.shop]\nurl = \"{}\"\nwebhook = \"acme\"\nfull_name = \"acme/shop\"\n\
+             [target.production]\nkind = \"gateway\"\nnodes = [\"{}\"]\n\
+             secret = {{ env = \"GATEWAY\" }}\n\
+             [stack.shop]\nrepository = \"shop\"\ntarget = \"production\"\n{more}",
+            self.repo.path().display(),
+            self.gateway.url(),
+        );
+        std::fs::write(self.folder.path().join("lockstep.toml"), text).unwrap();
+    }
+
+    fn environment() -> Vec<(String, String)> {
+        [("WEBHOOK", WEBHOOK_SECRET), ("GATEWAY", GATEWAY_SECRET)]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .to_vec()
+    }
+
+    /// On a thread of its own, because the stand-in answers on this one.
+    async fn run(&self, arguments: &[&str]) -> (i32, String, String) {
+        let folder = self.folder.path().to_owned();
+        let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
+        tokio::task::spawn_blocking(move || {
+            let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+            lockstep(&folder, &Self::environment(), &arguments)
+        })
+        .await
+        .unwrap()
+    }
+
+    async fn json(&self, arguments: &[&str]) -> (i32, Value) {
+        let arguments = [&["--output", "json"], arguments].concat();
+        let (code, out, err) = self.run(&arguments).await;
+        let value = serde_json::from_str(&out)
+            .unwrap_or_else(|error| panic!("{arguments:?}: {error}\n{out}\n{err}"));
+        (code, value)
+    }
+}
+
+#[test]
+fn help_of_every_command_teaches() {
+    let folder = tempfile::tempdir().unwrap();
+    let commands = [
+        "demo", "serve", "validate", "plan", "sync", "drift", "status", "history", "show", "audit",
+        "sandbox",
+    ];
+    let (code, overview, err) = lockstep(folder.path(), &[], &["--help"]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    for command in commands {
+        assert!(
+            overview.contains(&format!("\n  {command} ")),
+            "{command} is not listed"
+        );
+        let (code, help, _) = lockstep(folder.path(), &[], &[command, "--help"]);
+        assert_eq!(code, 0);
+        assert!(help.contains("Usage: lockstep"), "{command}: {help}");
+        assert!(help.contains("--config"), "{command}: {help}");
+    }
+    // A command that can leave with 2 says when.
+    for command in ["plan", "sync", "drift"] {
+        let (_, help, _) = lockstep(folder.path(), &[], &[command, "--help"]);
+        assert!(help.contains("Exit code 0"), "{command}: {help}");
+    }
+}
+
+#[test]
+fn a_wrong_argument_is_a_1_and_leaves_standard_output_empty() {
+    let folder = tempfile::tempdir().unwrap();
+    for arguments in [
+        &["no-such-command"][..],
+        &["plan"],
+        &["plan", "shop", "--revision", "main"],
+        &["history", "--limit", "0"],
+        &["--output", "xml", "status"],
+    ] {
+        let (code, out, err) = lockstep(folder.path(), &[], arguments);
+        assert_eq!((code, out.as_str()), (1, ""), "{arguments:?}");
+        assert!(err.contains("error: "), "{arguments:?}: {err}");
+    }
+}
+
+#[test]
+fn a_missing_configuration_says_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    for command in [&["status"][..], &["serve"], &["plan", "shop"]] {
+        let (code, out, err) = lockstep(folder.path(), &[], command);
+        assert_eq!((code, out.as_str()), (1, ""));
+        assert!(err.contains("there is no lockstep.toml"), "{err}");
+        assert!(err.contains("lockstep demo"), "{err}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_configuration_is_named_by_its_place_and_keeps_its_secrets() {
+    let desk = Desk::new().await;
+    desk.configure("brunch = \"main\"\n");
+    let (code, out, err) = desk.run(&["status"]).await;
+    assert_eq!((code, out.as_str()), (1, ""));
+    assert!(err.contains("brunch") && err.contains("branch"), "{err}");
+    assert!(!err.contains("panicked"), "{err}");
+    std::fs::write(
+        desk.folder.path().join("lockstep.toml"),
+        "[webhook.acme]\nhost = \"github\"\nsecrets = [\"plain-s3cr3t\"]\n",
+    )
+    .unwrap();
+    let (code, _, err) = desk.run(&["status"]).await;
+    assert_eq!(code, 1);
+    assert!(
+        err.contains("env") && !err.contains("plain-s3cr3t"),
+        "{err}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stack_that_is_not_there_is_answered_with_the_nearest() {
+    let desk = Desk::new().await;
+    for command in ["plan", "sync", "drift"] {
+        let (code, out, err) = desk.run(&[command, "shpo"]).await;
+        assert_eq!((code, out.as_str()), (1, ""), "{command}");
+        assert!(err.contains("did you mean shop?"), "{command}: {err}");
+    }
+    let (code, _, err) = desk.run(&["show", "0000"]).await;
+    assert_eq!(code, 1);
+    assert!(err.contains("error: "), "{err}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_day_of_an_engineer_at_the_command_line() {
+    let desk = Desk::new().await;
+    desk.repo
+        .write("orders.json", oas("orders", "/orders/", "http://one.test/"))
+        .write(
+            "users.json",
+            classic("users", "/users/", "http://one.test/"),
+        );
+    desk.repo.commit("Two APIs");
+
+    // Nothing was done yet: a plan has changes, and says so by its exit code.
+    let (code, plan) = desk.json(&["plan", "shop"]).await;
+    assert_eq!(code, 2);
+    assert_eq!(plan["empty"], false);
+    assert!(!desk.gateway.log().iter().any(Seen::is_write));
+
+    let (code, run) = desk.json(&["sync", "shop"]).await;
+    assert_eq!(
+        (code, run["status"].as_str()),
+        (0, Some("succeeded")),
+        "{run}"
+    );
+    assert_eq!(run["changes"].as_array().unwrap().len(), 2);
+    let (code, out, err) = desk.run(&["sync", "shop"]).await;
+    assert_eq!(code, 0);
+    assert!(out.contains("nothing to do"), "{out}");
+    assert_eq!(err, "", "progress is for terminals");
+    let (code, plan) = desk.json(&["plan", "shop"]).await;
+    assert_eq!((code, &plan["empty"]), (0, &Value::Bool(true)));
+
+    // An API changed by hand.
+    let (code, out, _) = desk.run(&["drift"]).await;
+    assert_eq!(code, 0, "{out}");
+    let mut changed: Value =
+        serde_json::from_str(&classic("users", "/users/", "http://else.test/")).unwrap();
+    changed["name"] = "by hand".into();
+    let client = reqwest::Client::new();
+    let admin = |request: reqwest::RequestBuilder| {
+        request.header("x-tyk-authorization", GATEWAY_SECRET).send()
+    };
+    let url = desk.gateway.url();
+    admin(client.put(format!("{url}/tyk/apis/users")).json(&changed))
+        .await
+        .unwrap()
+        .error_for_status()
+        .unwrap();
+    admin(client.get(format!("{url}/tyk/reload/group?block=true")))
+        .await
+        .unwrap();
+    let (code, drift) = desk.json(&["drift", "shop"]).await;
+    assert_eq!(code, 2, "{drift}");
+    assert!(drift.to_string().contains("http://else.test/"), "{drift}");
+    let (code, _, _) = desk.run(&["sync", "shop"]).await;
+    assert_eq!(code, 0);
+
+    // What happened, and by whom.
+    let (code, history) = desk
+        .json(&["history", "--stack", "shop", "--object", "classic/users"])
+        .await;
+    assert_eq!(code, 0);
+    assert!(
+        !history["events"].as_array().unwrap().is_empty(),
+        "{history}"
+    );
+    let id = run["run"].as_str().unwrap();
+    let (code, shown) = desk.json(&["show", id]).await;
+    assert_eq!(
+        (code, shown["run"]["id"].as_str()),
+        (0, Some(id)),
+        "{shown}"
+    );
+    let (code, out, _) = desk.run(&["show", id]).await;
+    assert_eq!(code, 0);
+    assert!(out.contains("oas/orders"), "{out}");
+    let (code, status) = desk.json(&["status"]).await;
+    assert_eq!(code, 0);
+    assert_eq!(status["stacks"][0]["stack"], "shop", "{status}");
+    let (code, verified) = desk.json(&["audit", "verify"]).await;
+    assert_eq!(code, 0, "{verified}");
+
+    // A bad manifest: nothing is written, the place is named.
+    desk.repo.write("users.json", "{\n  \"api_id\": 7\n}");
+    desk.repo.commit("Oops");
+    let writes = desk
+        .gateway
+        .log()
+        .iter()
+        .filter(|seen| Seen::is_write(seen))
+        .count();
+    let (code, out, err) = desk.run(&["sync", "shop"]).await;
+    assert_eq!(code, 1);
+    assert!(format!("{out}{err}").contains("users.json:"), "{out}{err}");
+    let after = desk
+        .gateway
+        .log()
+        .iter()
+        .filter(|seen| Seen::is_write(seen))
+        .count();
+    assert_eq!(writes, after);
+
+    // Everything gone: the budget holds the deletions back.
+    desk.repo.remove("users.json").remove("orders.json");
+    desk.repo.commit("Empty");
+    let (code, run) = desk.json(&["sync", "shop"]).await;
+    assert_eq!((code, run["status"].as_str()), (2, Some("parked")), "{run}");
+}
+
+#[test]
+fn validate_needs_no_configuration_and_lists_every_problem() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    std::fs::write(
+        path.join("good.json"),
+        classic("users", "/users/", "http://one.test/"),
+    )
+    .unwrap();
+    std::fs::write(path.join("notes.yaml"), "shopping: [milk]\n").unwrap();
+    let (code, out, err) = lockstep(path, &[], &["validate", "."]);
+    assert_eq!(code, 0, "{out}{err}");
+    assert!(
+        out.contains("classic/users") && out.contains("notes.yaml"),
+        "{out}"
+    );
+    std::fs::write(path.join("bad1.json"), "{\"api_id\": \"x\",").unwrap();
+    std::fs::write(
+        path.join("bad2.json"),
+        oas("two words", "/two/", "http://one.test/"),
+    )
+    .unwrap();
+    let (code, out, _) = lockstep(path, &[], &["validate", "."]);
+    assert_eq!(code, 1);
+    assert!(
+        out.contains("bad1.json:1:") && out.contains("bad2.json:1:"),
+        "{out}"
+    );
+    let (code, out, _) = lockstep(path, &[], &["--output", "json", "validate", "."]);
+    let value: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, &value["ok"]), (1, &Value::Bool(false)));
+    let (code, out, err) = lockstep(path, &[], &["validate", "no-such-folder"]);
+    assert_eq!((code, out.as_str()), (1, ""));
+    assert!(err.contains("no-such-folder"), "{err}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_told_to_stop_leaves_with_0() {
+    let desk = Desk::new().await;
+    let config = desk.folder.path().join("lockstep.toml");
+    let code = tokio::task::spawn_blocking(move || {
+        Server::start(&config, &Desk::environment(), &[]).terminate()
+    })
+    .await
+    .unwrap();
+    assert_eq!(code, Some(0));
+}
+
+#[test]
+fn the_demo_holds_with_nothing_installed() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = ["--output", "json", "demo", "--once"];
+    let (code, out, err) = lockstep(folder.path(), &[], &arguments);
+    assert_eq!(code, 0, "{out}{err}");
+    let said: Value = serde_json::from_str(&out).unwrap();
+    let steps = said["steps"].as_array().unwrap();
+    let names: Vec<&str> = steps
+        .iter()
+        .map(|step| step["name"].as_str().unwrap())
+        .collect();
+    let expected = [
+        "create", "update", "drift", "delete", "refused", "budget", "history",
+    ];
+    assert_eq!(names, expected);
+    for step in steps {
+        assert_eq!(step["ok"], true, "{step}");
+        assert!(
+            step["seconds"].is_number() && step["detail"].is_string(),
+            "{step}"
+        );
+    }
+    // It worked in a temporary folder, and nothing is left behind here.
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
