@@ -130,6 +130,10 @@ async fn of_store(app: &App, registry: &mut Registry) -> store::Result<()> {
             last_success.get_or_create(&label).set(seconds(at));
         }
     }
+    for target in app.targets.keys() {
+        let target = target.clone();
+        lease_age.get_or_create(&TargetLabel { target }).set(0.0);
+    }
     for lease in app.store.leases().await? {
         lease_age
             .get_or_create(&TargetLabel {
@@ -167,7 +171,7 @@ async fn of_store(app: &App, registry: &mut Registry) -> store::Result<()> {
     );
     registry.register(
         "lockstep_lease_age_seconds",
-        "For how long a target's lease has been held without a break",
+        "For how long a target's lease has been held without a break; 0 while it is free",
         lease_age,
     );
     registry.register(

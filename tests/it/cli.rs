@@ -230,11 +230,7 @@ async fn the_day_of_an_engineer_at_the_command_line() {
     );
     let id = run["run"].as_str().unwrap();
     let (code, shown) = desk.json(&["show", id]).await;
-    assert_eq!(
-        (code, shown["run"]["id"].as_str()),
-        (0, Some(id)),
-        "{shown}"
-    );
+    assert_eq!((code, shown["run"].as_str()), (0, Some(id)), "{shown}");
     let (code, out, _) = desk.run(&["show", id]).await;
     assert_eq!(code, 0);
     assert!(out.contains("oas/orders"), "{out}");
@@ -245,7 +241,8 @@ async fn the_day_of_an_engineer_at_the_command_line() {
     assert_eq!(code, 0, "{verified}");
 
     // A bad manifest: nothing is written, the place is named.
-    desk.repo.write("users.json", "{\n  \"api_id\": 7\n}");
+    let wrong = "{\n  \"api_id\": 7,\n  \"proxy\": {\"listen_path\": \"/users/\"}\n}";
+    desk.repo.write("users.json", wrong);
     desk.repo.commit("Oops");
     let writes = desk
         .gateway
