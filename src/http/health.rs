@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
+use std::sync::Arc;
+
 use axum::{Json, Router, extract::State as Shared, http::StatusCode, routing::get};
 use serde_json::{Value, json};
 
 use super::State;
 use crate::app::Queue;
 
-pub fn router() -> Router<State> {
+pub fn router() -> Router<Arc<State>> {
     Router::new()
         .route("/healthz", get(healthy))
         .route("/readyz", get(ready))
@@ -18,7 +20,7 @@ async fn healthy() -> Json<Value> {
     Json(json!({"status": "ok", "version": env!("CARGO_PKG_VERSION")}))
 }
 
-async fn ready(Shared(state): Shared<State>) -> (StatusCode, Json<Value>) {
+async fn ready(Shared(state): Shared<Arc<State>>) -> (StatusCode, Json<Value>) {
     const PATIENCE: Duration = Duration::from_secs(2);
     let store = match &state.app {
         None => None,

@@ -1,7 +1,7 @@
 //! `GET /metrics`, in Prometheus's text form. Counters are kept by the process; what the database
 //! knows is read when somebody asks, within a bound in time.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -25,7 +25,7 @@ use crate::{
     store,
 };
 
-pub fn router() -> Router<State> {
+pub fn router() -> Router<Arc<State>> {
     Router::new().route("/metrics", get(metrics))
 }
 
@@ -41,7 +41,7 @@ struct TargetLabel {
     target: String,
 }
 
-async fn metrics(Shared(state): Shared<State>) -> Response {
+async fn metrics(Shared(state): Shared<Arc<State>>) -> Response {
     const PATIENCE: Duration = Duration::from_secs(3);
     let mut registry = Registry::default();
     state.metrics.register(&mut registry);

@@ -34,5 +34,5 @@ pub fn router(state: State) -> Router {
         .fallback(error::not_found)
         .method_not_allowed_fallback(error::method_not_allowed)
         .layer(CatchPanicLayer::custom(error::panicked))
-        .with_state(state)
+        .with_state(Arc::new(state))
 }

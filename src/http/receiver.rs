@@ -111,12 +111,12 @@ impl Receiver {
     }
 }
 
-pub fn router() -> Router<State> {
+pub fn router() -> Router<Arc<State>> {
     Router::new().route("/webhooks/{name}", post(receive))
 }
 
 async fn receive(
-    Shared(state): Shared<State>,
+    Shared(state): Shared<Arc<State>>,
     Path(name): Path<String>,
     headers: HeaderMap,
     body: Body,

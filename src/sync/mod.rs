@@ -8,6 +8,7 @@ pub mod apply;
 pub mod lease;
 pub mod look;
 pub mod observe;
+mod record;
 pub mod recover;
 pub mod run;
 pub mod schedule;

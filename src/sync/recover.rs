@@ -11,7 +11,8 @@ use super::{
     lease::Holding,
     look,
     observe::{self, Observation},
-    run::{RunError, undo_label},
+    record::undo_label,
+    run::RunError,
 };
 use crate::{
     app::{App, Target},

@@ -1,7 +1,7 @@
 //! What a verified request says, in one vocabulary for all hosts. The types can be serialised because they
 //! travel through the queue; what comes back from it is checked as strictly as what came from the host.
 
-use std::{collections::VecDeque, fmt};
+use std::{borrow::Cow, collections::VecDeque, fmt, marker::PhantomData, ops::Deref};
 
 use jiff::Timestamp;
 use serde::{
@@ -99,9 +99,9 @@ impl Event {
 impl Person {
     /// `None` when the host named nobody.
     pub(super) fn from_texts(
-        name: Option<String>,
-        login: Option<String>,
-        email: Option<String>,
+        name: Option<Text<'_>>,
+        login: Option<Text<'_>>,
+        email: Option<Text<'_>>,
     ) -> Option<Self> {
         let person = Self {
             name: shown_person(name),
@@ -114,25 +114,44 @@ impl Person {
     }
 }
 
+/// A text of a payload, where it lies in the body unless it has escapes.
+#[derive(Deserialize)]
+#[serde(transparent)]
+pub(super) struct Text<'b>(#[serde(borrow)] Cow<'b, str>);
+
+impl Deref for Text<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
 /// A commit as both hosts write it. Lists of files are passed over: no host's list is complete.
 #[derive(Deserialize)]
-pub(super) struct WireCommit {
-    id: String,
-    message: Option<String>,
-    timestamp: Option<String>,
-    author: Option<WireAuthor>,
+pub(super) struct WireCommit<'b> {
+    #[serde(borrow)]
+    id: Text<'b>,
+    #[serde(borrow)]
+    message: Option<Text<'b>>,
+    #[serde(borrow)]
+    timestamp: Option<Text<'b>>,
+    #[serde(borrow)]
+    author: Option<WireAuthor<'b>>,
 }
 
 #[derive(Deserialize)]
-struct WireAuthor {
-    name: Option<String>,
-    email: Option<String>,
+struct WireAuthor<'b> {
+    #[serde(borrow)]
+    name: Option<Text<'b>>,
+    #[serde(borrow)]
+    email: Option<Text<'b>>,
 }
 
-impl TryFrom<WireCommit> for Commit {
+impl TryFrom<WireCommit<'_>> for Commit {
     type Error = Rejection;
 
-    fn try_from(wire: WireCommit) -> Result<Self, Rejection> {
+    fn try_from(wire: WireCommit<'_>) -> Result<Self, Rejection> {
         let WireCommit {
             id,
             message,
@@ -156,12 +175,12 @@ impl TryFrom<WireCommit> for Commit {
 
 /// The newest [`COMMITS_KEPT`] commits of a list of any length: memory does not grow with the list.
 #[derive(Default)]
-pub(super) struct NewestCommits {
-    kept: VecDeque<WireCommit>,
+pub(super) struct NewestCommits<'b> {
+    kept: VecDeque<WireCommit<'b>>,
     pub(super) listed: u64,
 }
 
-impl NewestCommits {
+impl NewestCommits<'_> {
     pub(super) fn all_kept(&self) -> bool {
         u64::try_from(self.kept.len()) == Ok(self.listed)
     }
@@ -171,18 +190,18 @@ impl NewestCommits {
     }
 }
 
-impl<'de> Deserialize<'de> for NewestCommits {
+impl<'de: 'b, 'b> Deserialize<'de> for NewestCommits<'b> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Newest;
+        struct Newest<'b>(PhantomData<&'b ()>);
 
-        impl<'de> Visitor<'de> for Newest {
-            type Value = NewestCommits;
+        impl<'de: 'b, 'b> Visitor<'de> for Newest<'b> {
+            type Value = NewestCommits<'b>;
 
             fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
                 formatter.write_str("a list of commits")
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<NewestCommits, A::Error> {
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
                 let mut commits = NewestCommits::default();
                 while let Some(commit) = list.next_element()? {
                     if commits.kept.len() == COMMITS_KEPT {
@@ -195,7 +214,7 @@ impl<'de> Deserialize<'de> for NewestCommits {
             }
         }
 
-        deserializer.deserialize_seq(Newest)
+        deserializer.deserialize_seq(Newest(PhantomData))
     }
 }
 
@@ -215,7 +234,7 @@ pub(super) fn parse_repository_name(text: &str) -> Result<RepositoryName, Reject
     RepositoryName::parse(text).map_err(|_| Rejection::Malformed(Malformation::RepositoryName))
 }
 
-fn shown_person(text: Option<String>) -> Option<String> {
+fn shown_person(text: Option<Text<'_>>) -> Option<String> {
     text.filter(|text| !text.trim().is_empty())
         .map(|text| displayable(&text, LONGEST_PERSON))
 }

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use super::{
     DeliveryId, Event, GitRef, Headers, InvalidRef, Malformation, Person, PushEvent, Rejection,
     RepositoryId, Verified,
-    event::{COMMITS_KEPT, NewestCommits, parse_repository_name, parse_revision_or_zeros},
+    event::{COMMITS_KEPT, NewestCommits, Text, parse_repository_name, parse_revision_or_zeros},
     parse_object,
     signature::{Proof, is_visible_id, prefixed_sha256},
 };
@@ -55,34 +55,44 @@ pub(super) fn event(headers: &Headers<'_>, verified: &Verified<'_>) -> Result<Ev
 struct Ping {}
 
 #[derive(Deserialize)]
-struct Push {
-    #[serde(rename = "ref")]
-    full_ref: String,
-    before: String,
-    after: String,
+struct Push<'b> {
+    #[serde(borrow, rename = "ref")]
+    full_ref: Text<'b>,
+    #[serde(borrow)]
+    before: Text<'b>,
+    #[serde(borrow)]
+    after: Text<'b>,
     #[serde(default)]
     forced: bool,
-    commits: Option<NewestCommits>,
-    repository: Repository,
-    pusher: Option<Pusher>,
-    sender: Option<Sender>,
+    #[serde(borrow)]
+    commits: Option<NewestCommits<'b>>,
+    #[serde(borrow)]
+    repository: Repository<'b>,
+    #[serde(borrow)]
+    pusher: Option<Pusher<'b>>,
+    #[serde(borrow)]
+    sender: Option<Sender<'b>>,
 }
 
 #[derive(Deserialize)]
-struct Repository {
+struct Repository<'b> {
     id: Option<u64>,
-    full_name: String,
+    #[serde(borrow)]
+    full_name: Text<'b>,
 }
 
 #[derive(Deserialize)]
-struct Pusher {
-    name: Option<String>,
-    email: Option<String>,
+struct Pusher<'b> {
+    #[serde(borrow)]
+    name: Option<Text<'b>>,
+    #[serde(borrow)]
+    email: Option<Text<'b>>,
 }
 
 #[derive(Deserialize)]
-struct Sender {
-    login: Option<String>,
+struct Sender<'b> {
+    #[serde(borrow)]
+    login: Option<Text<'b>>,
 }
 
 fn push(json: &[u8]) -> Result<Event, Rejection> {

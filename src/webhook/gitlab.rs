@@ -6,7 +6,7 @@ use serde::Deserialize;
 use super::{
     DeliveryId, Event, GitRef, HeaderProblem, Headers, InvalidRef, Malformation, Person, PushEvent,
     Rejection, RepositoryId, Verified,
-    event::{NewestCommits, parse_repository_name, parse_revision_or_zeros},
+    event::{NewestCommits, Text, parse_repository_name, parse_revision_or_zeros},
     parse_object,
     signature::{Proof, StandardSignature, is_visible_id},
 };
@@ -77,7 +77,7 @@ pub(super) fn event(verified: &Verified<'_>) -> Result<Event, Rejection> {
         .flatten()
         .find(|kind| !kind.is_empty())
         .ok_or(Rejection::Malformed(Malformation::EventName))?;
-    match kind.as_str() {
+    match &*kind {
         "push" | "tag_push" => push(&json),
         other => Ok(Event::ignored(other)),
     }
@@ -85,31 +85,42 @@ pub(super) fn event(verified: &Verified<'_>) -> Result<Event, Rejection> {
 
 /// System hooks leave `object_kind` out of some events.
 #[derive(Deserialize)]
-struct Kind {
-    object_kind: Option<String>,
-    event_name: Option<String>,
+struct Kind<'b> {
+    #[serde(borrow)]
+    object_kind: Option<Text<'b>>,
+    #[serde(borrow)]
+    event_name: Option<Text<'b>>,
 }
 
 #[derive(Deserialize)]
-struct Push {
-    #[serde(rename = "ref")]
-    full_ref: String,
-    before: String,
-    after: String,
-    checkout_sha: Option<String>,
-    user_name: Option<String>,
-    user_username: Option<String>,
-    user_email: Option<String>,
+struct Push<'b> {
+    #[serde(borrow, rename = "ref")]
+    full_ref: Text<'b>,
+    #[serde(borrow)]
+    before: Text<'b>,
+    #[serde(borrow)]
+    after: Text<'b>,
+    #[serde(borrow)]
+    checkout_sha: Option<Text<'b>>,
+    #[serde(borrow)]
+    user_name: Option<Text<'b>>,
+    #[serde(borrow)]
+    user_username: Option<Text<'b>>,
+    #[serde(borrow)]
+    user_email: Option<Text<'b>>,
     project_id: Option<u64>,
-    project: Project,
-    commits: Option<NewestCommits>,
+    #[serde(borrow)]
+    project: Project<'b>,
+    #[serde(borrow)]
+    commits: Option<NewestCommits<'b>>,
     total_commits_count: Option<u64>,
 }
 
 #[derive(Deserialize)]
-struct Project {
+struct Project<'b> {
     id: Option<u64>,
-    path_with_namespace: String,
+    #[serde(borrow)]
+    path_with_namespace: Text<'b>,
 }
 
 fn push(json: &[u8]) -> Result<Event, Rejection> {

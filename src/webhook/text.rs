@@ -5,22 +5,25 @@ use std::fmt::Write;
 
 /// At most `limit` characters; control, bidirectional and invisible ones are spelled out as `\u{202e}`.
 pub fn displayable(text: &str, limit: usize) -> String {
+    // Nearly every text is short and plain.
+    if text.len() <= limit && text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return text.to_owned();
+    }
     let mut shown = String::with_capacity(text.len().min(limit));
     let mut length = 0;
     for character in text.chars() {
-        let mut piece = String::new();
+        let before = (shown.len(), length);
         if is_misleading(character) {
-            let _ = write!(piece, "\\u{{{:x}}}", u32::from(character));
+            let _ = write!(shown, "\\u{{{:x}}}", u32::from(character));
+            // What is spelled out is ASCII.
+            length += shown.len() - before.0;
         } else {
-            piece.push(character);
+            shown.push(character);
+            length += 1;
         }
-        // Misleading characters become ASCII, all others are one character.
-        let piece_length = if is_misleading(character) {
-            piece.len()
-        } else {
-            1
-        };
-        if length + piece_length > limit {
+        if length > limit {
+            shown.truncate(before.0);
+            length = before.1;
             // Make room for the mark that something is missing.
             while length + 1 > limit && shown.pop().is_some() {
                 length -= 1;
@@ -30,8 +33,6 @@ pub fn displayable(text: &str, limit: usize) -> String {
             }
             break;
         }
-        shown.push_str(&piece);
-        length += piece_length;
     }
     shown
 }

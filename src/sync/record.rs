@@ -1,0 +1,712 @@
+//! What a run puts on record: its intent, its outcome, the inventory after it, and the events that
+//! tell of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+use tracing::warn;
+
+use super::{
+    look::{Look, LookError, Wanted},
+    observe::Observation,
+    run::{Context, Report, RunError, backoff},
+};
+use crate::{
+    domain::{
+        audit::event::{Actor, EventType, NewEvent, Person},
+        canonical::{Digest, canonical},
+        inventory::Owned,
+        object::ObjectKey,
+        plan::{Hold, Plan},
+        revision::Revision,
+        run::{Action, ChangeRecord, Outcome, RunId, RunStatus},
+    },
+    store::{Body, ChangeOutcome, Finish, Intent, InventoryChange, NewRun, Settle, Undo},
+};
+
+impl Context<'_> {
+    pub(super) fn actor(&self) -> Actor {
+        Actor::new("worker", self.app.worker.clone())
+    }
+
+    pub(super) fn event(&self, event_type: EventType, payload: Value) -> NewEvent {
+        NewEvent {
+            target: Some(self.stack.target.name.clone()),
+            stack: Some(self.stack.name.clone()),
+            run: Some(self.run.clone()),
+            ..NewEvent::new(event_type, self.app.now(), self.actor(), payload)
+        }
+    }
+
+    fn new_run(
+        &self,
+        revision: Option<Revision>,
+        plan: Option<&Plan>,
+        version: Option<&str>,
+    ) -> NewRun {
+        let commits = self
+            .deliveries
+            .iter()
+            .flat_map(|delivery| delivery.commits.iter().cloned())
+            .collect();
+        NewRun {
+            id: self.run.clone(),
+            stack: self.stack.name.clone(),
+            trigger: self.trigger,
+            revision,
+            previous: self.state.settled.clone(),
+            claimed: self.state.wanted,
+            attempt: self.state.attempt,
+            started_at: self.started_at,
+            plan_hash: plan.map(Plan::hash),
+            plan: plan.map(|plan| canonical(&json!(plan))),
+            commits,
+            deliveries: self
+                .deliveries
+                .iter()
+                .map(|delivery| delivery.id.clone())
+                .collect(),
+            pusher: self
+                .deliveries
+                .last()
+                .and_then(|delivery| delivery.pusher.clone()),
+            worker: self.app.worker.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            gateway_version: version.map(str::to_owned),
+        }
+    }
+
+    /// The people of a run: who pushed, who wrote the head, who asked for it by hand.
+    fn people(&self, author: Option<&crate::git::Person>) -> Vec<(String, Person)> {
+        let mut people = Vec::new();
+        let mut named = BTreeSet::new();
+        for delivery in &self.deliveries {
+            if let Some(pusher) = &delivery.pusher
+                && named.insert(pusher.to_string())
+            {
+                people.push(("pusher".to_owned(), pusher.clone()));
+            }
+        }
+        if let Some(author) = author {
+            let author = Person {
+                name: Some(author.name.clone()),
+                login: None,
+                email: Some(author.email.clone()),
+            };
+            people.push(("author".to_owned(), author));
+        }
+        if let Some(operator) = &self.operator {
+            people.push(("operator".to_owned(), operator.clone()));
+        }
+        people
+    }
+
+    fn source(&self, revision: Option<&Revision>) -> Value {
+        let commits: Vec<&str> = self
+            .deliveries
+            .iter()
+            .flat_map(|delivery| delivery.commits.iter().map(|commit| commit.id.as_str()))
+            .collect();
+        let passed_over: Vec<&str> = commits
+            .iter()
+            .copied()
+            .filter(|id| revision.is_none_or(|revision| revision.as_str() != *id))
+            .collect();
+        let deliveries: Vec<&str> = self
+            .deliveries
+            .iter()
+            .map(|delivery| delivery.id.as_str())
+            .collect();
+        json!({
+            "repository": self.stack.repository,
+            "branch": self.stack.branch.as_str(),
+            "path": self.stack.path.as_str(),
+            "revision": revision,
+            "previous": self.state.settled,
+            "deliveries": deliveries,
+            "passed_over": passed_over,
+        })
+    }
+
+    /// Records a run that could not even be planned, and when it is tried again. The same failure
+    /// as the time before is not recorded again: an outage of a day is one line, not a thousand.
+    pub(super) async fn failed(
+        self,
+        revision: Option<Revision>,
+        author: Option<&crate::git::Person>,
+        error: &LookError,
+    ) -> Result<Report, RunError> {
+        if let LookError::Store(_) = error {
+            warn!(stack = %self.stack.name, %error, "the run could not read the store");
+        }
+        let now = self.app.now();
+        let message = error.to_string();
+        let refused = matches!(error, LookError::Refused { .. });
+        let permanent = match error {
+            LookError::Refused { .. } => true,
+            LookError::Git(error) => !error.is_transient() && revision.is_some(),
+            LookError::NoBranch { .. } | LookError::Target { .. } | LookError::Store(_) => false,
+        };
+        let status = if refused {
+            RunStatus::Refused
+        } else {
+            RunStatus::Failed
+        };
+        let attempt = self.state.attempt + 1;
+        let again_at = (!permanent).then(|| now + backoff(attempt));
+        if let Some(again_at) = again_at
+            && self.operator.is_none()
+            && self.state.attempt > 0
+            && self.state.problem.as_deref() == Some(message.as_str())
+        {
+            self.app
+                .store
+                .postpone(&self.stack.name, attempt, again_at, &message)
+                .await?;
+            return Ok(Report {
+                run: None,
+                status,
+                revision,
+                plan: None,
+                changes: Vec::new(),
+                message: Some(message),
+                again_at: Some(again_at),
+            });
+        }
+        let author = match error {
+            LookError::Refused { author, .. } => Some(author.as_ref()),
+            _ => author,
+        };
+        let mut event = self.event(
+            EventType::RunFinished,
+            json!({
+                "status": status,
+                "trigger": self.trigger,
+                "source": self.source(revision.as_ref()),
+                "message": message,
+                "again_at": again_at,
+            }),
+        );
+        event.people = self.people(author);
+        let finish = Finish {
+            status,
+            message: Some(message.clone()),
+            at: now,
+            outcomes: Vec::new(),
+            bodies: Vec::new(),
+            inventory: Vec::new(),
+            settle: match again_at {
+                None => Settle::Done {
+                    claimed: self.state.wanted,
+                    settled: None,
+                },
+                Some(not_before) => Settle::Retry {
+                    attempt,
+                    not_before,
+                },
+            },
+            problem: Some(message.clone()),
+            holds_deletions: None,
+            events: vec![event],
+        };
+        let new_run = self.new_run(revision.clone(), None, None);
+        self.app
+            .store
+            .record_run(self.holding.lease(), &new_run, &Intent::default(), &finish)
+            .await?;
+        self.app.metrics.run_finished(&self.stack.name, status, 0);
+        Ok(Report {
+            run: Some(self.run),
+            status,
+            revision,
+            plan: None,
+            changes: Vec::new(),
+            message: Some(message),
+            again_at,
+        })
+    }
+
+    /// A run with nothing to write: adoptions, what is held back, or nothing at all.
+    pub(super) async fn record_only(self, look: Look) -> Result<Report, RunError> {
+        let now = self.app.now();
+        let plan = &look.plan;
+        let mut changes = records(plan);
+        let mut inventory = Vec::new();
+        let mut bodies = Vec::new();
+        for change in &mut changes {
+            if change.outcome == Outcome::Open {
+                change.outcome = Outcome::Applied;
+                self.take_record(change, &look, &mut inventory, &mut bodies);
+            }
+        }
+        self.refresh_listed(&look, &look.observation, &mut inventory);
+        let status = status_of(plan, &[]);
+        let mut events = self.change_events(&changes);
+        events.push(self.finished_event(status, None, &look.wanted, &changes));
+        let message = held_message(plan);
+        let finish = Finish {
+            status,
+            message: message.clone(),
+            at: now,
+            outcomes: Vec::new(),
+            bodies,
+            inventory,
+            settle: Settle::Done {
+                claimed: self.state.wanted,
+                settled: Some(look.wanted.revision.clone()),
+            },
+            problem: message.clone(),
+            holds_deletions: Some(holds_deletions(plan)),
+            events,
+        };
+        let intent = Intent {
+            changes: changes.clone(),
+            ..Intent::default()
+        };
+        let new_run = self.new_run(
+            Some(look.wanted.revision.clone()),
+            Some(plan),
+            Some(&look.observation.version),
+        );
+        self.app
+            .store
+            .record_run(self.holding.lease(), &new_run, &intent, &finish)
+            .await?;
+        self.report_metrics(status, &changes);
+        Ok(Report {
+            run: Some(self.run),
+            status,
+            revision: Some(look.wanted.revision),
+            plan: Some(look.plan),
+            changes,
+            message,
+            again_at: None,
+        })
+    }
+
+    pub(super) async fn record_intent(
+        &self,
+        look: &Look,
+        changes: &[ChangeRecord],
+        previous: &BTreeMap<ObjectKey, Value>,
+    ) -> Result<(), RunError> {
+        let plan = &look.plan;
+        let mut inventory = Vec::new();
+        let mut bodies = Vec::new();
+        let mut undo = Vec::new();
+        for record in changes {
+            let key = &record.object;
+            if !matches!(record.action, Action::Create | Action::Update)
+                || record.outcome != Outcome::Open
+            {
+                continue;
+            }
+            let Some(wanted) = look.wanted.desired.get(key) else {
+                continue;
+            };
+            bodies.push(Body {
+                digest: wanted.digest,
+                text: wanted.text.clone(),
+            });
+            // Ours from now on, and unknown until it is read back.
+            let owned = self.owned(look, key, wanted.digest, None, None, &look.observation);
+            inventory.push(InventoryChange::put(key.clone(), owned));
+            if let Some(body) = previous.get(key) {
+                undo.push(Undo {
+                    position: record.position,
+                    object: key.clone(),
+                    sealed: self.app.key.seal(
+                        &undo_label(&self.run, record.position),
+                        canonical(body).into_bytes(),
+                    ),
+                });
+            }
+        }
+        let intended: Vec<Value> = changes
+            .iter()
+            .filter(|record| record.outcome == Outcome::Open)
+            .map(|record| json!([record.action, record.object, record.before, record.after]))
+            .collect();
+        let mut event = self.event(
+            EventType::RunIntended,
+            json!({
+                "trigger": self.trigger,
+                "source": self.source(Some(&look.wanted.revision)),
+                "plan": plan.hash(),
+                "gateway": look.observation.version,
+                "changes": intended,
+            }),
+        );
+        event.people = self.people(Some(&look.wanted.author));
+        let new_run = self.new_run(
+            Some(look.wanted.revision.clone()),
+            Some(plan),
+            Some(&look.observation.version),
+        );
+        let intent = Intent {
+            changes: changes.to_vec(),
+            bodies,
+            undo,
+            inventory,
+            events: vec![event],
+        };
+        self.app
+            .store
+            .begin_run(self.holding.lease(), &new_run, &intent)
+            .await?;
+        Ok(())
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of one outcome")]
+    pub(super) async fn record_outcome(
+        self,
+        look: &Look,
+        changes: Vec<ChangeRecord>,
+        inventory: Vec<InventoryChange>,
+        bodies: Vec<Body>,
+        message: Option<String>,
+        again: bool,
+    ) -> Result<Report, RunError> {
+        let now = self.app.now();
+        let status = status_of(&look.plan, &changes);
+        let failures: Vec<String> = changes
+            .iter()
+            .filter(|record| matches!(record.outcome, Outcome::Failed | Outcome::Repaired))
+            .map(|record| {
+                let said = record.message.as_deref().unwrap_or("no reason was given");
+                format!("{} {}: {said}", record.action, record.object)
+            })
+            .collect();
+        let message = message.or_else(|| match status {
+            RunStatus::Failed => Some(failures.join("\n")),
+            _ => held_message(&look.plan),
+        });
+        let attempt = self.state.attempt + 1;
+        let again_at = again.then(|| now + backoff(attempt));
+        let settled = matches!(status, RunStatus::Succeeded | RunStatus::Parked)
+            .then(|| look.wanted.revision.clone());
+        let mut events = self.change_events(&changes);
+        events.push(self.finished_event(status, message.as_deref(), &look.wanted, &changes));
+        let finish = Finish {
+            status,
+            message: message.clone(),
+            at: now,
+            outcomes: changes
+                .iter()
+                .map(|record| ChangeOutcome {
+                    position: record.position,
+                    outcome: record.outcome,
+                    message: record.message.clone(),
+                })
+                .collect(),
+            bodies,
+            inventory,
+            settle: match again_at {
+                Some(not_before) => Settle::Retry {
+                    attempt,
+                    not_before,
+                },
+                None => Settle::Done {
+                    claimed: self.state.wanted,
+                    settled,
+                },
+            },
+            problem: (status != RunStatus::Succeeded).then(|| message.clone().unwrap_or_default()),
+            holds_deletions: Some(holds_deletions(&look.plan)),
+            events,
+        };
+        self.app
+            .store
+            .finish_run(self.holding.lease(), &self.run, &finish)
+            .await?;
+        crate::crash::point("after-outcome");
+        self.report_metrics(status, &changes);
+        for delivery in &self.deliveries {
+            if status == RunStatus::Succeeded || status == RunStatus::Parked {
+                self.app.metrics.push_to_live(now - delivery.received_at);
+            }
+        }
+        Ok(Report {
+            run: Some(self.run),
+            status,
+            revision: Some(look.wanted.revision.clone()),
+            plan: Some(look.plan.clone()),
+            changes,
+            message,
+            again_at,
+        })
+    }
+
+    fn owned(
+        &self,
+        look: &Look,
+        key: &ObjectKey,
+        desired: Digest,
+        observed: Option<Digest>,
+        listed: Option<Digest>,
+        observation: &Observation,
+    ) -> Owned {
+        let now = self.app.now();
+        let since = look.inventory.get(key).map_or(now, |owned| owned.since);
+        Owned {
+            stack: self.stack.name.clone(),
+            desired,
+            observed,
+            listed,
+            gateway_version: observation.version.clone(),
+            run: self.run.clone(),
+            since,
+            observed_at: now,
+        }
+    }
+
+    /// The inventory after one change of a writing run.
+    pub(super) fn settle_record(
+        &self,
+        record: &ChangeRecord,
+        look: &Look,
+        observation: &Observation,
+        inventory: &mut Vec<InventoryChange>,
+        bodies: &mut Vec<Body>,
+    ) {
+        let key = &record.object;
+        match (record.action, record.outcome) {
+            (Action::Create | Action::Update | Action::Adopt, Outcome::Applied) => {
+                let Some(wanted) = look.wanted.desired.get(key) else {
+                    return;
+                };
+                let seen = observation.live.get(key).map(|seen| seen.digest);
+                let listed = observation.listed_digest(key);
+                let owned = self.owned(look, key, wanted.digest, seen, listed, observation);
+                inventory.push(InventoryChange::put(key.clone(), owned));
+                bodies.push(Body {
+                    digest: wanted.digest,
+                    text: wanted.text.clone(),
+                });
+                self.keep_observed(key, wanted.references, observation, bodies);
+            }
+            (Action::Delete | Action::Forget, Outcome::Applied) => {
+                inventory.push(InventoryChange::remove(key.clone()));
+            }
+            (Action::Update, Outcome::Repaired) => {
+                if let Some(before) = look.inventory.get(key) {
+                    let seen = observation.live.get(key).map(|seen| seen.digest);
+                    let listed = observation.listed_digest(key);
+                    let owned = self.owned(look, key, before.desired, seen, listed, observation);
+                    inventory.push(InventoryChange::put(key.clone(), owned));
+                    self.keep_observed(key, false, observation, bodies);
+                }
+            }
+            // Refused before anything was written, or not sent: as it was.
+            (_, Outcome::Failed | Outcome::Skipped) => {
+                let as_before = match (look.observation.live.get(key), observation.live.get(key)) {
+                    (Some(before), Some(now)) => before.digest == now.digest,
+                    (None, None) => {
+                        record.outcome == Outcome::Skipped || !look.inventory.contains_key(key)
+                    }
+                    _ => false,
+                };
+                if as_before {
+                    undo_record(record, look, inventory);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The inventory after an adoption or a forgetting.
+    fn take_record(
+        &self,
+        record: &ChangeRecord,
+        look: &Look,
+        inventory: &mut Vec<InventoryChange>,
+        bodies: &mut Vec<Body>,
+    ) {
+        self.settle_record(record, look, &look.observation, inventory, bodies);
+    }
+
+    /// Keeps what was read back, masked, so that drift can be shown field by field later.
+    fn keep_observed(
+        &self,
+        key: &ObjectKey,
+        references: bool,
+        observation: &Observation,
+        bodies: &mut Vec<Body>,
+    ) {
+        if let Some(masked) = observation.masked(key, &self.app.masker, references) {
+            let text = canonical(&masked);
+            bodies.push(Body {
+                digest: Digest::of(text.as_bytes()),
+                text,
+            });
+        }
+    }
+
+    /// Remembers in which exact text an unchanged object is listed now, where another text says
+    /// the same: the next look then need not read it closely.
+    pub(super) fn refresh_listed(
+        &self,
+        look: &Look,
+        observation: &Observation,
+        inventory: &mut Vec<InventoryChange>,
+    ) {
+        let changed: BTreeSet<ObjectKey> = inventory
+            .iter()
+            .map(|change| match change {
+                InventoryChange::Put { object, .. } | InventoryChange::Remove { object, .. } => {
+                    object.clone()
+                }
+            })
+            .collect();
+        for (key, owned) in look.inventory.iter() {
+            if owned.stack != self.stack.name || changed.contains(key) {
+                continue;
+            }
+            let listed = observation.listed_digest(key);
+            let same = observation.live.get(key).map(|seen| seen.digest) == owned.observed;
+            if same && owned.observed.is_some() && listed.is_some() && listed != owned.listed {
+                let owned = Owned {
+                    listed,
+                    ..owned.clone()
+                };
+                inventory.push(InventoryChange::put(key.clone(), owned));
+            }
+        }
+    }
+
+    fn change_events(&self, changes: &[ChangeRecord]) -> Vec<NewEvent> {
+        changes
+            .iter()
+            .map(|record| {
+                let event_type = match record.outcome {
+                    Outcome::Applied => EventType::ChangeApplied,
+                    Outcome::Repaired => EventType::ChangeRepaired,
+                    Outcome::Held => EventType::ChangeHeld,
+                    Outcome::Open | Outcome::Failed | Outcome::Skipped | Outcome::Unknown => {
+                        EventType::ChangeFailed
+                    }
+                };
+                let payload = json!({
+                    "action": record.action,
+                    "before": record.before,
+                    "after": record.after,
+                    "outcome": record.outcome,
+                    "reason": record.reason,
+                    "message": record.message,
+                });
+                NewEvent {
+                    object: Some(record.object.clone()),
+                    ..self.event(event_type, payload)
+                }
+            })
+            .collect()
+    }
+
+    fn finished_event(
+        &self,
+        status: RunStatus,
+        message: Option<&str>,
+        wanted: &Wanted,
+        changes: &[ChangeRecord],
+    ) -> NewEvent {
+        let mut outcomes: BTreeMap<&str, usize> = BTreeMap::new();
+        for record in changes {
+            *outcomes.entry(record.outcome.as_str()).or_default() += 1;
+        }
+        let mut event = self.event(
+            EventType::RunFinished,
+            json!({
+                "status": status,
+                "trigger": self.trigger,
+                "source": self.source(Some(&wanted.revision)),
+                "outcomes": outcomes,
+                "message": message,
+            }),
+        );
+        event.people = self.people(Some(&wanted.author));
+        event
+    }
+
+    fn report_metrics(&self, status: RunStatus, changes: &[ChangeRecord]) {
+        self.app
+            .metrics
+            .run_finished(&self.stack.name, status, self.app.now() - self.started_at);
+        for record in changes {
+            self.app.metrics.change(record.action, record.outcome);
+        }
+    }
+}
+
+/// Takes back what the intent put into the inventory.
+pub(super) fn undo_record(
+    record: &ChangeRecord,
+    look: &Look,
+    inventory: &mut Vec<InventoryChange>,
+) {
+    let key = &record.object;
+    if !matches!(record.action, Action::Create | Action::Update) {
+        return;
+    }
+    match look.inventory.get(key) {
+        Some(before) => inventory.push(InventoryChange::put(key.clone(), before.clone())),
+        None => inventory.push(InventoryChange::remove(key.clone())),
+    }
+}
+
+/// What binds a sealed body to its place.
+pub fn undo_label(run: &RunId, position: i64) -> String {
+    format!("{run}/{position}")
+}
+
+/// The plan's changes as they are recorded: those to carry out, in order, then those held back.
+pub(super) fn records(plan: &Plan) -> Vec<ChangeRecord> {
+    let open = plan.changes().map(|change| (change, Outcome::Open, None));
+    let held = plan
+        .held
+        .iter()
+        .map(|held| (&held.change, Outcome::Held, Some(held.message.clone())));
+    open.chain(held)
+        .zip(0..)
+        .map(|((change, outcome, message), position)| ChangeRecord {
+            position,
+            object: change.object.clone(),
+            action: change.action,
+            reason: change.reason.clone(),
+            before: change.before,
+            after: change.after,
+            fields: change.fields.clone(),
+            outcome,
+            message,
+        })
+        .collect()
+}
+
+fn status_of(plan: &Plan, changes: &[ChangeRecord]) -> RunStatus {
+    let failed = changes.iter().any(|record| {
+        matches!(
+            record.outcome,
+            Outcome::Failed
+                | Outcome::Repaired
+                | Outcome::Skipped
+                | Outcome::Unknown
+                | Outcome::Open
+        )
+    });
+    if failed {
+        RunStatus::Failed
+    } else if plan.held.is_empty() {
+        RunStatus::Succeeded
+    } else {
+        RunStatus::Parked
+    }
+}
+
+fn holds_deletions(plan: &Plan) -> bool {
+    plan.held.iter().any(|held| held.hold == Hold::Budget)
+}
+
+fn held_message(plan: &Plan) -> Option<String> {
+    let messages: BTreeSet<&str> = plan.held.iter().map(|held| held.message.as_str()).collect();
+    let lines: Vec<&str> = messages.into_iter().collect();
+    (!lines.is_empty()).then(|| lines.join("\n"))
+}
