@@ -87,7 +87,9 @@ impl Message {
             v: VERSION,
             message: self,
         };
-        serde_json::to_vec(&envelope).expect("a message is plain data")
+        let mut bytes = Vec::with_capacity(2_048);
+        serde_json::to_writer(&mut bytes, &envelope).expect("a message is plain data");
+        bytes
     }
 
     pub fn decode(bytes: &[u8]) -> Result<Self, Unreadable> {

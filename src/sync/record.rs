@@ -357,7 +357,6 @@ impl Context<'_> {
         Ok(())
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the parts of one outcome")]
     pub(super) async fn record_outcome(
         self,
         look: &Look,

@@ -214,23 +214,36 @@ async fn load(address: SocketAddr, path: &str, body: &Bytes) -> f64 {
     requests / start.elapsed().as_secs_f64()
 }
 
-/// A push of GitHub's usual size.
+/// A push of GitHub's usual size and shape: a few commits, and mostly addresses.
 fn push() -> String {
     let commit = |index: usize| {
         serde_json::json!({
             "id": format!("{index:040x}"), "message": "Change the orders API", "distinct": true,
-            "timestamp": "2026-11-23T12:00:00Z", "url": "https://example.org/commit",
+            "timestamp": "2026-11-23T12:00:00Z", "url": "https://git.example.org/acme/shop/commit/1",
             "author": {"name": "Ada Example", "email": "ada@example.org", "username": "ada"},
             "committer": {"name": "Ada Example", "email": "ada@example.org", "username": "ada"},
             "added": [], "removed": [], "modified": ["apis/orders.yaml", "apis/catalog.yaml"],
         })
     };
-    let commits: Vec<_> = (1..20).map(commit).collect();
+    let addresses = |of: &str, count: usize| {
+        let mut addresses = serde_json::Map::new();
+        for index in 0..count {
+            let address = format!("https://api.git.example.org/{of}/of/acme/number{{/{index}}}");
+            addresses.insert(format!("{of}_{index}_url"), address.into());
+        }
+        addresses
+    };
+    let mut repository = addresses("repository", 75);
+    repository.insert("id".to_owned(), 1.into());
+    repository.insert("full_name".to_owned(), "acme/shop".into());
+    let mut sender = addresses("sender", 15);
+    sender.insert("login".to_owned(), "ada".into());
+    let commits: Vec<_> = (1..=3).map(commit).collect();
     serde_json::json!({
         "ref": "refs/heads/main", "before": "1".repeat(40), "after": "2".repeat(40),
         "created": false, "deleted": false, "forced": false, "commits": commits,
-        "head_commit": commit(20), "pusher": {"name": "ada", "email": "ada@example.org"},
-        "repository": {"id": 1, "full_name": "acme/shop", "description": "x".repeat(1_000)},
+        "head_commit": commit(3), "pusher": {"name": "ada", "email": "ada@example.org"},
+        "repository": repository, "sender": sender,
     })
     .to_string()
 }
