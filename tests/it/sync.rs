@@ -1,7 +1,10 @@
 //! From a push to a live gateway, and everything that may go wrong on the way.
 
+use std::path::Path;
+
 use lockstep::{
     domain::run::{Action, Outcome, RunStatus, Trigger},
+    manifest::{self, SourceFile},
     sync::{lease::Holding, schedule, worker},
 };
 use serde_json::{Value, json};
@@ -754,4 +757,91 @@ async fn an_object_that_vanishes_beside_the_change_is_looked_for_again(mode: Mod
     app.gateway.faults().clear();
     app.gateway.reload_now().await;
     app.finish().await;
+}
+
+/// Every sample that can be translated, in as few commits as their ids and paths allow.
+fn batches_of_samples(shared: &Path) -> Vec<Vec<SourceFile>> {
+    let mut paths = Vec::new();
+    let mut folders = vec![
+        shared.join("samples/manifests"),
+        shared.join("samples/gateway/roundtrip"),
+    ];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            if path.is_dir() {
+                folders.push(path);
+            } else if !path.starts_with(shared.join("samples/gateway"))
+                || name.ends_with(".posted.json")
+            {
+                paths.push(path);
+            }
+        }
+    }
+    paths.sort();
+    let translates = |files: &[SourceFile]| {
+        manifest::read(files, &manifest::Options::default())
+            .is_ok_and(|read| !read.desired.is_empty())
+    };
+    let mut batches: Vec<Vec<SourceFile>> = Vec::new();
+    for (number, path) in paths.iter().enumerate() {
+        let extension = path.extension().unwrap().to_string_lossy().into_owned();
+        let file = SourceFile {
+            path: format!("{number:03}.{extension}"),
+            bytes: std::fs::read(path).unwrap(),
+        };
+        if !translates(std::slice::from_ref(&file)) {
+            continue;
+        }
+        let has_room = batches.iter_mut().find(|batch| {
+            let mut with = (*batch).clone();
+            with.push(file.clone());
+            translates(&with)
+        });
+        match has_room {
+            Some(batch) => batch.push(file),
+            None => batches.push(vec![file]),
+        }
+    }
+    batches
+}
+
+#[tokio::test]
+#[ignore = "needs ../shared; tests/run has it"]
+async fn after_a_run_a_plan_of_every_accepted_sample_is_empty() {
+    let Some(shared) = crate::support::shared() else {
+        return;
+    };
+    let batches = batches_of_samples(&shared);
+    let files: usize = batches.iter().map(Vec::len).sum();
+    assert_eq!(files, 102);
+    let mut not_loaded = Vec::new();
+    for batch in &batches {
+        let app = TestApp::start(Mode::Embedded).await;
+        for file in batch {
+            app.repo.write(&file.path, &file.bytes);
+        }
+        let report = app.push("samples").await;
+        for change in &report.changes {
+            if change.outcome != Outcome::Applied {
+                not_loaded.push(change.object.to_string());
+            }
+        }
+        app.app
+            .store
+            .want(&app.app.stack("shop").unwrap().id(), Trigger::Manual)
+            .await
+            .unwrap();
+        let again = app.run_pending().await;
+        for change in &again[0].changes {
+            assert!(
+                not_loaded.contains(&change.object.to_string()),
+                "{change:#?}"
+            );
+        }
+        app.finish().await;
+    }
+    // It names a bundle of plugins and no server that has it: no gateway loads it.
+    assert_eq!(not_loaded, ["classic/1"]);
 }
