@@ -420,6 +420,57 @@ async fn fifty_pushes_survive_kills_at_random_moments(mode: Mode) {
     around.finish(store).await;
 }
 
+/// How long the database stays away: no longer than the pushes take, unless somebody who has the
+/// time says so. A message that nobody acknowledges is given out again every 30 s.
+fn absence() -> Duration {
+    let seconds = std::env::var("LOCKSTEP_TEST_ABSENCE_SECONDS").ok();
+    Duration::from_secs(seconds.map_or(0, |seconds| seconds.parse().unwrap()))
+}
+
+#[tokio::test]
+#[ignore = "needs Postgres and NATS; tests/run has it"]
+async fn pushes_that_come_while_the_database_is_away_wait_for_it() {
+    let mut around = Around::new(Mode::ScaledOut, 1, &one_stack()).await;
+    let receiver = around.start(None, &["--role", "receiver"]);
+    let worker = around.start(None, &["--role", "worker"]);
+    let push = |around: &Around, number: u32| {
+        let url = format!("http://push-{number}");
+        around
+            .repo
+            .write("ping.json", classic("ping", "/ping/", &url));
+        around.repo.commit("push");
+    };
+    push(&around, 0);
+    assert!(around.push(&receiver).await);
+    let store = around.store().await;
+    around.at_rest(&store).await;
+    store.close().await;
+    around.services.as_ref().unwrap().take_away().await;
+    for number in 1..=10 {
+        push(&around, number);
+        assert!(around.push(&receiver).await, "push {number} was refused");
+    }
+    let _ = tokio::time::timeout(absence(), std::future::pending::<()>()).await;
+    let live = around.gateways[0].live_classic("ping").unwrap();
+    assert_eq!(
+        live["proxy"]["target_url"], "http://push-0",
+        "a write without a record"
+    );
+    around.services.as_ref().unwrap().bring_back().await;
+    let store = around.store().await;
+    until("the head to be live", async || {
+        let live = around.gateways[0].live_classic("ping").unwrap();
+        live["proxy"]["target_url"] == "http://push-10"
+    })
+    .await;
+    around.at_rest(&store).await;
+    assert_eq!(around.accepted.len(), 11);
+    around.check(&store).await;
+    assert_eq!(worker.terminate(), Some(0));
+    assert_eq!(receiver.terminate(), Some(0));
+    around.finish(store).await;
+}
+
 #[tokio::test]
 #[ignore = "needs Postgres and NATS; tests/run has it"]
 async fn two_workers_and_a_receiver_never_talk_to_one_target_at_once() {

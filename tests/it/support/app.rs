@@ -390,6 +390,30 @@ impl Services {
         PgConnection::connect_with(&options).await.unwrap()
     }
 
+    /// Nobody gets a connection to the database any more, and who has one loses it.
+    pub async fn take_away(&self) {
+        self.let_in(false).await;
+        let mut connection = PgConnection::connect(&self.server).await.unwrap();
+        sqlx::query("select pg_terminate_backend(pid) from pg_stat_activity where datname = $1")
+            .bind(&self.database)
+            .execute(&mut connection)
+            .await
+            .unwrap();
+    }
+
+    pub async fn bring_back(&self) {
+        self.let_in(true).await;
+    }
+
+    async fn let_in(&self, everybody: bool) {
+        let mut connection = PgConnection::connect(&self.server).await.unwrap();
+        let alter = AssertSqlSafe(format!(
+            "alter database {} with allow_connections {everybody}",
+            self.database
+        ));
+        sqlx::query(alter).execute(&mut connection).await.unwrap();
+    }
+
     pub async fn drop_database(&self) {
         let mut connection = PgConnection::connect(&self.server).await.unwrap();
         let drop = AssertSqlSafe(format!("drop database {} with (force)", self.database));
