@@ -215,6 +215,9 @@ pub fn judge(
     let (Some(seen), Some(wanted)) = (seen, desired.get(key)) else {
         return Verdict::Vanished;
     };
+    if key.kind != Kind::OasApi && key.kind != Kind::McpProxy && seen.digest == wanted.digest {
+        return right();
+    }
     let asked = &wanted.object.body;
     if let (Some(route), Some(found)) = (wanted.object.route(), seen.route.as_ref())
         && is_collision_rename(&route, found, &key.id)

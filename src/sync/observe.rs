@@ -12,13 +12,14 @@ use serde_json::Value;
 
 use crate::{
     domain::{
-        canonical::Digest,
+        canonical::{Digest, canonical},
         inventory::Inventory,
         normalize,
         object::{Kind, ObjectKey, classic_children},
         plan::{self, Live, PreparedDesired, Seen},
         secrets::Masker,
     },
+    store::Body,
     tyk::gateway::{Client, Error, Listed, Readiness},
 };
 
@@ -31,6 +32,8 @@ pub struct Observation {
     pub listed: BTreeMap<ObjectKey, Listed>,
     /// Objects that the gateway lists without an id; nothing can be done with them.
     pub nameless: usize,
+    /// The masked, normalised texts of what had to be read closely.
+    texts: BTreeMap<ObjectKey, String>,
 }
 
 impl Observation {
@@ -44,6 +47,16 @@ impl Observation {
     pub fn masked(&self, key: &ObjectKey, masker: &Masker, references: bool) -> Option<Value> {
         let listed = self.listed.get(key)?;
         Some(masker.mask(&normalize::listed(key.kind, &listed.body()), references))
+    }
+
+    /// The same as canonical text, with its hash.
+    pub fn text(&self, key: &ObjectKey, masker: &Masker, references: bool) -> Option<Body> {
+        let text = match self.texts.get(key) {
+            Some(text) => text.clone(),
+            None => canonical(&self.masked(key, masker, references)?),
+        };
+        let digest = Digest::of(text.as_bytes());
+        Some(Body { digest, text })
     }
 }
 
@@ -79,9 +92,15 @@ pub async fn observe(
         .map(|listed| (listed.key.clone(), listed))
         .collect();
     let (inventory, desired, masker) = (inventory.clone(), desired.clone(), masker.clone());
-    let (live, listed) = tokio::task::spawn_blocking(move || {
-        let live = see_all(&listed, &inventory, &desired, &masker);
-        (live, listed)
+    let (live, texts, listed) = tokio::task::spawn_blocking(move || {
+        let mut live = Live::new();
+        let mut texts = BTreeMap::new();
+        for (key, listed) in &listed {
+            let (seen, text) = see(key, listed, &inventory, &desired, &masker);
+            live.insert(key.clone(), seen);
+            texts.extend(text.map(|text| (key.clone(), text)));
+        }
+        (live, texts, listed)
     })
     .await
     .expect("reading a listing does not panic");
@@ -90,22 +109,8 @@ pub async fn observe(
         live,
         listed,
         nameless,
+        texts,
     })
-}
-
-fn see_all(
-    listed: &BTreeMap<ObjectKey, Listed>,
-    inventory: &Inventory,
-    desired: &PreparedDesired,
-    masker: &Masker,
-) -> Live {
-    listed
-        .iter()
-        .map(|(key, listed)| {
-            let seen = see(key, listed, inventory, desired, masker);
-            (key.clone(), seen)
-        })
-        .collect()
 }
 
 fn see(
@@ -114,7 +119,7 @@ fn see(
     inventory: &Inventory,
     desired: &PreparedDesired,
     masker: &Masker,
-) -> Seen {
+) -> (Seen, Option<String>) {
     let known = inventory.get(key).and_then(|owned| {
         let unchanged = owned.listed? == Digest::of(listed.raw.get().as_bytes());
         owned.observed.filter(|_| unchanged)
@@ -123,26 +128,31 @@ fn see(
     // Versions are listed by the rarest of APIs; the text tells without parsing it.
     let may_have_children = key.kind.is_api() && listed.raw.get().contains(r#""versions":{""#);
     let body = (known.is_none() && is_wanted_or_ours || may_have_children).then(|| listed.body());
-    let digest = match (known, &body) {
-        (Some(digest), _) => digest,
-        (None, Some(body)) if is_wanted_or_ours => {
+    let text = body
+        .as_ref()
+        .filter(|_| known.is_none() && is_wanted_or_ours)
+        .map(|body| {
             let references = desired.get(key).is_some_and(|wanted| wanted.references);
-            Digest::of_json(&masker.mask(&normalize::listed(key.kind, body), references))
-        }
+            canonical(&masker.mask(&normalize::listed(key.kind, body), references))
+        });
+    let digest = match (known, &text) {
+        (Some(digest), _) => digest,
+        (None, Some(text)) => Digest::of(text.as_bytes()),
         // Nobody will compare it.
-        (None, _) => Digest::of(listed.raw.get().as_bytes()),
+        (None, None) => Digest::of(listed.raw.get().as_bytes()),
     };
     let children = body
         .iter()
         .flat_map(classic_children)
         .map(str::to_owned)
         .collect();
-    Seen {
+    let seen = Seen {
         name: listed.name.clone(),
         route: listed.route.clone(),
         digest,
         children,
-    }
+    };
+    (seen, text)
 }
 
 /// Of the objects whose ownership or state is open, those that already are what Git wants. OAS

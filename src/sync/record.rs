@@ -532,13 +532,7 @@ impl Context<'_> {
         observation: &Observation,
         bodies: &mut Vec<Body>,
     ) {
-        if let Some(masked) = observation.masked(key, &self.app.masker, references) {
-            let text = canonical(&masked);
-            bodies.push(Body {
-                digest: Digest::of(text.as_bytes()),
-                text,
-            });
-        }
+        bodies.extend(observation.text(key, &self.app.masker, references));
     }
 
     /// Remembers in which exact text an unchanged object is listed now, where another text says

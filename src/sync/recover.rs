@@ -23,7 +23,7 @@ use crate::{
         plan::{Change, PreparedDesired},
         run::{Action, ChangeRecord, Outcome, RunStatus},
     },
-    store::{Body, ChangeOutcome, Finish, Intent, InventoryChange, OpenRun, Settle},
+    store::{ChangeOutcome, Finish, Intent, InventoryChange, OpenRun, Settle},
 };
 
 /// Resolves every open run of a target.
@@ -230,13 +230,7 @@ async fn record(
                         ..owned.clone()
                     };
                     kept.push(InventoryChange::put(key.clone(), owned));
-                    if let Some(masked) = observation.masked(key, &app.masker, wanted.references) {
-                        let text = crate::domain::canonical::canonical(&masked);
-                        bodies.push(Body {
-                            digest: crate::domain::canonical::Digest::of(text.as_bytes()),
-                            text,
-                        });
-                    }
+                    bodies.extend(observation.text(key, &app.masker, wanted.references));
                 }
             }
             _ => {}
