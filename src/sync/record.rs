@@ -236,7 +236,13 @@ impl Context<'_> {
         for change in &mut changes {
             if change.outcome == Outcome::Open {
                 change.outcome = Outcome::Applied;
-                self.take_record(change, &look, &mut inventory, &mut bodies);
+                self.settle_record(
+                    change,
+                    &look,
+                    &look.observation,
+                    &mut inventory,
+                    &mut bodies,
+                );
             }
         }
         self.refresh_listed(&look, &look.observation, &mut inventory);
@@ -459,7 +465,7 @@ impl Context<'_> {
         }
     }
 
-    /// The inventory after one change of a writing run.
+    /// The inventory after one change.
     pub(super) fn settle_record(
         &self,
         record: &ChangeRecord,
@@ -511,17 +517,6 @@ impl Context<'_> {
             }
             _ => {}
         }
-    }
-
-    /// The inventory after an adoption or a forgetting.
-    fn take_record(
-        &self,
-        record: &ChangeRecord,
-        look: &Look,
-        inventory: &mut Vec<InventoryChange>,
-        bodies: &mut Vec<Body>,
-    ) {
-        self.settle_record(record, look, &look.observation, inventory, bodies);
     }
 
     /// Keeps what was read back, masked, so that drift can be shown field by field later.

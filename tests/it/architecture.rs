@@ -193,12 +193,3 @@ fn migrations_come_in_pairs() {
     assert!(!sqlite.is_empty());
     assert_eq!(sqlite, names("postgres"));
 }
-
-#[test]
-fn only_the_command_line_prints() {
-    let manifest = std::fs::read_to_string(root().join("Cargo.toml")).unwrap();
-    assert!(
-        manifest.contains("print_stdout"),
-        "the lint that forbids it is gone"
-    );
-}
