@@ -82,6 +82,8 @@ words! {
         Manual = "manual",
         Approval = "approval",
         StartUp = "start-up",
+        /// A person asked for an earlier revision.
+        Rollback = "rollback",
     }
 }
 
