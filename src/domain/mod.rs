@@ -7,6 +7,7 @@
 //! inventory into changes, [`guard`] holds back what could hurt, [`run`] is one attempt to
 //! converge, [`audit`] is the history's format.
 
+pub mod approval;
 pub mod audit;
 pub mod canonical;
 pub mod diff;
