@@ -12,8 +12,8 @@ use anyhow::Context;
 use secrecy::ExposeSecret;
 
 use crate::{
-    config::{Config, DriftPolicy, Embedded, ScaledOut, SecretKey, Storage},
-    domain::{run::RunId, secrets::Masker},
+    config::{Config, DriftPolicy, Embedded, Protect, ScaledOut, SecretKey, Storage},
+    domain::{plan::Rules, run::RunId, secrets::Masker},
     git::{self, BranchName, Location, Mirrors, Remote, RepoPath, Selection},
     keys::InstallationKey,
     metrics::Metrics,
@@ -56,8 +56,8 @@ pub struct Stack {
     pub sweep_interval: Duration,
     pub target: Arc<Target>,
     pub drift: DriftPolicy,
-    pub prune: bool,
-    pub deletion_limit: usize,
+    pub rules: Rules,
+    pub protect: Protect,
 }
 
 impl Stack {
@@ -293,8 +293,13 @@ fn stacks(
             sweep_interval: repository.sweep,
             target: target.clone(),
             drift: stack.drift,
-            prune: stack.prune,
-            deletion_limit: usize::try_from(stack.deletion_limit).unwrap_or(usize::MAX),
+            rules: Rules {
+                prune: stack.prune,
+                deletion_limit: usize::try_from(stack.deletion_limit).unwrap_or(usize::MAX),
+                require_approval: stack.require_approval,
+                drift_waits: stack.drift == DriftPolicy::Approve,
+            },
+            protect: stack.protect.clone(),
         };
         stacks.insert(built.name.clone(), Arc::new(built));
     }

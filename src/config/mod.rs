@@ -26,7 +26,7 @@ pub use self::{
     repository::{Repository, RepositoryUrl, RepositoryWebhook},
     secret_key::{InvalidSecretKey, SecretKey},
     server::Server,
-    stack::{DriftPolicy, FileFilter, RepositoryPath, Stack},
+    stack::{DriftPolicy, FileFilter, Protect, RepositoryPath, Stack},
     storage::{Embedded, NatsServers, ScaledOut, Storage},
     target::Target,
     values::Name,

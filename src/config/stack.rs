@@ -11,7 +11,7 @@ use super::{
     Name,
     reader::{Field, NamedSections, Read, Section},
 };
-use crate::webhook::RefName;
+use crate::{domain::guard::RequireApproval, webhook::RefName};
 
 const DEFAULT_BRANCH: &str = "main";
 const DEFAULT_INCLUDE: [&str; 3] = ["**/*.yaml", "**/*.yml", "**/*.json"];
@@ -28,14 +28,33 @@ pub struct Stack {
     pub prune: bool,
     /// More deletions than this within 24 hours wait for an approval.
     pub deletion_limit: u32,
+    /// Objects that are never deleted without an approval.
+    pub protect: Protect,
+    pub require_approval: RequireApproval,
     pub files: FileFilter,
 }
 
 /// What to do when the live state differs from what the last run left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DriftPolicy {
+    /// Tell, and leave it to the next run to put it back.
     Report,
+    /// Put back what Git says.
     Revert,
+    /// Put it back once somebody has approved that.
+    Approve,
+}
+
+/// Globs over an object's `kind/id`, its id and its name; `*` crosses every character.
+#[derive(Clone, Debug, Default)]
+pub struct Protect(GlobSet);
+
+impl Protect {
+    pub fn names(&self, kind_and_id: &str, id: &str, name: &str) -> bool {
+        [kind_and_id, id, name]
+            .iter()
+            .any(|text| self.0.is_match(text))
+    }
 }
 
 /// A folder of a repository, `/` between its parts and none around them; empty for the whole repository.
@@ -128,6 +147,11 @@ pub(super) fn read(
     });
     let prune = section.or_default("prune", true, Field::boolean);
     let deletion_limit = section.or_default("deletion_limit", DEFAULT_DELETION_LIMIT, Field::count);
+    let protect = section.or_default("protect", Protect::default(), read_protect);
+    let require_approval =
+        section.or_default("require_approval", RequireApproval::default(), |field| {
+            field.parse(require_approval)
+        });
     let include = section.optional("include", read_globs);
     let exclude = section.optional("exclude", read_globs);
     let include = match include? {
@@ -146,6 +170,8 @@ pub(super) fn read(
         drift: drift?,
         prune: prune?,
         deletion_limit: deletion_limit?,
+        protect: protect?,
+        require_approval: require_approval?,
         files: FileFilter {
             include,
             exclude: exclude?.unwrap_or_default(),
@@ -181,8 +207,37 @@ fn drift_policy(text: &str) -> Result<DriftPolicy, &'static str> {
     match text {
         "report" => Ok(DriftPolicy::Report),
         "revert" => Ok(DriftPolicy::Revert),
-        _ => Err("must be \"report\" or \"revert\""),
+        "approve" => Ok(DriftPolicy::Approve),
+        _ => Err("must be \"report\", \"revert\" or \"approve\""),
     }
+}
+
+fn require_approval(text: &str) -> Result<RequireApproval, &'static str> {
+    RequireApproval::WORDS
+        .iter()
+        .find(|(word, _)| *word == text)
+        .map(|(_, rule)| *rule)
+        .ok_or("must be \"always\", \"deletions\" or \"never\"")
+}
+
+fn read_protect(field: &Field<'_>) -> Read<Protect> {
+    let mut builder = GlobSetBuilder::new();
+    let items: Vec<Read<()>> = field
+        .items()?
+        .iter()
+        .map(|item| {
+            item.parse(|pattern| {
+                GlobBuilder::new(pattern).build().map(|glob| {
+                    builder.add(glob);
+                })
+            })
+        })
+        .collect();
+    items.into_iter().collect::<Read<()>>()?;
+    builder
+        .build()
+        .map(Protect)
+        .map_err(|error| field.problem(&error))
 }
 
 fn read_globs(field: &Field<'_>) -> Read<Patterns> {

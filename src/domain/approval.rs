@@ -19,6 +19,18 @@ pub struct Remainder {
 }
 
 impl Remainder {
+    /// `None` when nothing waits.
+    pub fn of(stack: &str, target: &str, waiting: impl Iterator<Item = Change>) -> Option<Self> {
+        let mut changes: Vec<Change> = waiting.collect();
+        changes
+            .sort_by(|left, right| (&left.object, left.action).cmp(&(&right.object, right.action)));
+        (!changes.is_empty()).then(|| Self {
+            stack: stack.to_owned(),
+            target: target.to_owned(),
+            changes,
+        })
+    }
+
     /// What an approval names.
     pub fn hash(&self) -> Digest {
         let changes: Vec<_> = self

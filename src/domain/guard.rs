@@ -1,6 +1,26 @@
-//! What holds deletions back: a bad merge must not take a gateway down.
+//! What holds changes back: a bad merge must not take a gateway down.
 
 use std::fmt;
+
+/// Which changes of a stack wait for an approval, beyond what its deletion budget holds back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RequireApproval {
+    /// Every write, except one that puts back what was changed by hand: that was approved before.
+    Always,
+    /// Every deletion.
+    Deletions,
+    /// None.
+    #[default]
+    Never,
+}
+
+impl RequireApproval {
+    pub const WORDS: [(&'static str, Self); 3] = [
+        ("always", Self::Always),
+        ("deletions", Self::Deletions),
+        ("never", Self::Never),
+    ];
+}
 
 /// How many deletions a stack may do unasked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,21 +73,6 @@ pub fn judge(planned: usize, desired: usize, budget: Budget) -> Option<Overdraft
         return Some(Overdraft::OverHalf { planned, budget });
     }
     None
-}
-
-impl Overdraft {
-    /// What a person can do.
-    pub fn cure(&self) -> &'static str {
-        match self {
-            Self::EmptyDesired { .. } | Self::OverHalf { .. } => {
-                "If it is meant, remove the files in smaller steps; if not, put them back"
-            }
-            Self::OverLimit { .. } => {
-                "If it is meant, remove the files in smaller steps, or raise the stack's \
-                 deletion_limit; if not, put them back"
-            }
-        }
-    }
 }
 
 impl fmt::Display for Overdraft {

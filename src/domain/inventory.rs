@@ -20,6 +20,8 @@ pub struct Owned {
     /// The gateway that printed what was observed; another version may print it differently.
     pub gateway_version: String,
     pub run: RunId,
+    /// The file in Git that described it when it was applied last.
+    pub path: Option<String>,
     /// When the stack began to own it: microseconds since 1970, UTC.
     pub since: i64,
     /// When it was observed: microseconds since 1970, UTC.

@@ -110,17 +110,30 @@ words! {
         Create = "create",
         Update = "update",
         Delete = "delete",
+        /// The object goes so that a later wave of the same run makes it anew: no loss.
+        Replace = "replace",
         /// An unowned object that equals the desired state becomes ours; nothing is written.
         Adopt = "adopt",
         /// An object that we owned is gone from Git and from the target; only the record goes.
         Forget = "forget",
+        /// The stack lets go of an object; it stays on the target.
+        Release = "release",
     }
 }
 
 impl Action {
     /// Whether it is a request that changes the target.
     pub fn writes(self) -> bool {
-        matches!(self, Self::Create | Self::Update | Self::Delete)
+        self.puts() || self.removes()
+    }
+
+    /// Whether the object is to be on the target afterwards as Git describes it.
+    pub fn puts(self) -> bool {
+        matches!(self, Self::Create | Self::Update)
+    }
+
+    pub fn removes(self) -> bool {
+        matches!(self, Self::Delete | Self::Replace)
     }
 }
 

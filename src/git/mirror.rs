@@ -6,7 +6,7 @@
 //! lock belongs to that work and not to whoever waits for it, so that a caller who goes
 //! away leaves nothing locked: the work sees it, or its own time runs out.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -88,8 +88,40 @@ impl Mirrors {
         path: &RepoPath,
         selection: &Selection,
     ) -> Result<Snapshot, Error> {
+        let limits = self.0.limits.clone();
+        let (at, path, selection) = (revision.clone(), path.clone(), selection.clone());
+        self.at(remote, revision, move |repository, watch| {
+            snapshot::read(repository, &at, &path, &selection, &limits, watch)
+        })
+        .await
+    }
+
+    /// Which of these paths, relative to the repository's root, are there at a revision, whatever
+    /// is there.
+    pub async fn present(
+        &self,
+        remote: &Remote,
+        revision: &Revision,
+        paths: BTreeSet<String>,
+    ) -> Result<BTreeSet<String>, Error> {
+        let limits = self.0.limits.clone();
+        let at = revision.clone();
+        self.at(remote, revision, move |repository, watch| {
+            snapshot::present(repository, &at, &paths, &limits, watch)
+        })
+        .await
+    }
+
+    /// Reads something at a revision, which is fetched from the host if the cache does not have
+    /// it yet.
+    async fn at<T: Send + 'static>(
+        &self,
+        remote: &Remote,
+        revision: &Revision,
+        read: impl Fn(&gix::Repository, &Watch) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, Error> {
         let inner = Arc::clone(&self.0);
-        let (revision, path, selection) = (revision.clone(), path.clone(), selection.clone());
+        let revision = revision.clone();
         let lock = match &remote.location {
             Location::Http { url } => Some(self.0.lock(&cache_name(url))),
             Location::Local { .. } => None,
@@ -97,15 +129,11 @@ impl Mirrors {
         let bytes = (Bound::Pack, self.0.limits.max_pack_bytes);
         self.0
             .run(remote, bytes, lock, move |remote, watch| {
-                let snapshot = match &remote.location {
-                    Location::Http { url } => {
-                        inner.cached_tree(url, &revision, &path, &selection, watch)
-                    }
-                    Location::Local { path: folder } => {
-                        inner.local_tree(folder, &revision, &path, &selection, watch)
-                    }
+                let found = match &remote.location {
+                    Location::Http { url } => inner.cached(url, &revision, watch, read),
+                    Location::Local { path } => inner.local(path, &revision, watch, read),
                 };
-                snapshot.map_err(|fault| settle(fault, &remote, watch))
+                found.map_err(|fault| settle(fault, &remote, watch))
             })
             .await
     }
@@ -257,19 +285,18 @@ impl Inner {
         Ok(Some(revision_of(id.detach())?))
     }
 
-    fn local_tree(
+    fn local<T>(
         &self,
         folder: &Path,
         revision: &Revision,
-        path: &RepoPath,
-        selection: &Selection,
         watch: &Watch,
-    ) -> Result<Snapshot, Fault> {
+        read: impl Fn(&gix::Repository, &Watch) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
         let repository = self.open_local(folder, watch)?;
         if !has(&repository, revision, watch)? {
             return Err(missing(revision, watch));
         }
-        snapshot::read(&repository, revision, path, selection, &self.limits, watch)
+        read(&repository, watch)
     }
 
     fn open_local(&self, path: &Path, watch: &Watch) -> Result<gix::Repository, Fault> {
@@ -281,14 +308,13 @@ impl Inner {
         })
     }
 
-    fn cached_tree(
+    fn cached<T>(
         &self,
         url: &Url,
         revision: &Revision,
-        path: &RepoPath,
-        selection: &Selection,
         watch: &Arc<Watch>,
-    ) -> Result<Snapshot, Fault> {
+        read: impl Fn(&gix::Repository, &Watch) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
         let cache_fault = |error: std::io::Error| cache_error(watch, &error);
         fs::create_dir_all(&self.root).map_err(cache_fault)?;
         let name = cache_name(url);
@@ -304,7 +330,7 @@ impl Inner {
             if !has(&repository, revision, watch)? {
                 self.fetch(&repository, url, revision, watch)?;
             }
-            snapshot::read(&repository, revision, path, selection, &self.limits, watch)
+            read(&repository, watch)
         };
         let was_there = folder.exists();
         match attempt() {

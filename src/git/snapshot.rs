@@ -3,7 +3,7 @@
 //! A blob is looked at before it is unpacked, a tree is walked with a count. Names are text
 //! of others: nothing is ever written to disk under them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use gix::ObjectId;
 use gix::objs::TreeRefIter;
@@ -136,6 +136,38 @@ pub(super) fn read(
     })
 }
 
+/// Which of the paths are there. A folder that many of them are in is read once.
+pub(super) fn present(
+    repository: &gix::Repository,
+    revision: &Revision,
+    paths: &BTreeSet<String>,
+    limits: &Limits,
+    watch: &Watch,
+) -> Result<BTreeSet<String>, Fault> {
+    let objects = Objects {
+        repository,
+        limits,
+        watch,
+    };
+    let id = object_id(revision, watch)?;
+    let data = objects.data(id, gix::objs::Kind::Commit, MAX_COMMIT_BYTES)?;
+    let commit = gix::objs::CommitRef::from_bytes(&data, id.kind()).map_err(doubt)?;
+    let mut folders: BTreeMap<&str, Option<BTreeSet<Vec<u8>>>> = BTreeMap::new();
+    let mut found = BTreeSet::new();
+    for path in paths {
+        watch.check()?;
+        let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+        if !folders.contains_key(folder) {
+            folders.insert(folder, objects.names(commit.tree(), folder)?);
+        }
+        let names = folders.get(folder).and_then(Option::as_ref);
+        if names.is_some_and(|names| names.contains(name.as_bytes())) {
+            found.insert(path.clone());
+        }
+    }
+    Ok(found)
+}
+
 pub(super) fn object_id(revision: &Revision, watch: &Watch) -> Result<ObjectId, Error> {
     // gix is built with SHA-1 only, so that a SHA-256 id is refused here.
     ObjectId::from_hex(revision.as_str().as_bytes()).map_err(|_| Error::ObjectFormat {
@@ -225,6 +257,23 @@ impl Objects<'_> {
             }));
         }
         Ok(folder)
+    }
+
+    /// The names in a folder; `None` when there is no such folder.
+    fn names(&self, root: ObjectId, path: &str) -> Result<Option<BTreeSet<Vec<u8>>>, Fault> {
+        let mut folder = root;
+        for part in path.split('/').filter(|part| !part.is_empty()) {
+            match self.entry(folder, part)? {
+                Some((EntryKind::Tree, id)) => folder = id,
+                _ => return Ok(None),
+            }
+        }
+        let data = self.tree(folder)?;
+        let mut names = BTreeSet::new();
+        for entry in TreeRefIter::from_bytes(&data, folder.kind()) {
+            names.insert(entry.map_err(doubt)?.filename.to_vec());
+        }
+        Ok(Some(names))
     }
 
     fn entry(&self, tree: ObjectId, name: &str) -> Result<Option<(EntryKind, ObjectId)>, Fault> {

@@ -39,6 +39,17 @@ pub enum InventoryChange {
         node: String,
         object: ObjectKey,
     },
+    /// The stack owns it no more, on any node, and does not take it over again by itself.
+    Release {
+        object: ObjectKey,
+        stack: String,
+        run: RunId,
+    },
+    /// The stack may take it over again.
+    Retake {
+        object: ObjectKey,
+        stack: String,
+    },
 }
 
 impl InventoryChange {
@@ -66,7 +77,7 @@ impl Store {
     pub async fn inventory(&self, target: &str, node: &str) -> Result<Inventory> {
         let rows: Vec<OwnedRow> = on_pool!(self, |pool| {
             sqlx::query_as(
-                "select object, stack, desired, observed, listed, gateway_version, run, since, observed_at \
+                "select object, stack, desired, observed, listed, gateway_version, run, path, since, observed_at \
                  from inventory where target = $1 and node = $2",
             )
             .bind(target)
@@ -75,6 +86,18 @@ impl Store {
             .await?
         });
         rows.into_iter().map(OwnedRow::read).collect()
+    }
+
+    /// What the stack was told to let go of, and may still describe.
+    pub async fn released(&self, target: &str, stack: &str) -> Result<BTreeSet<ObjectKey>> {
+        let rows: Vec<String> = on_pool!(self, |pool| {
+            sqlx::query_scalar("select object from released where target = $1 and stack = $2")
+                .bind(target)
+                .bind(stack)
+                .fetch_all(pool)
+                .await?
+        });
+        rows.iter().map(|object| parse("object", object)).collect()
     }
 
     /// How many objects every stack owns.
@@ -166,6 +189,15 @@ pub(super) async fn change_inventory(
                 owned,
             } => last.insert((node, object), Some(owned)),
             InventoryChange::Remove { node, object } => last.insert((node, object), None),
+            // A person's word, never one of many.
+            InventoryChange::Release { object, stack, run } => {
+                release(tx, target, object, stack, run).await?;
+                continue;
+            }
+            InventoryChange::Retake { object, stack } => {
+                retake(tx, target, object, stack).await?;
+                continue;
+            }
         };
     }
     let mut puts = Vec::new();
@@ -180,7 +212,7 @@ pub(super) async fn change_inventory(
         on_tx!(tx, |connection| {
             let mut upsert = QueryBuilder::new(
                 "insert into inventory (target, node, object, stack, desired, observed, listed, \
-                 gateway_version, run, since, observed_at) ",
+                 gateway_version, run, path, since, observed_at) ",
             );
             upsert.push_values(chunk, |mut row, (node, object, owned)| {
                 row.push_bind(target)
@@ -192,6 +224,7 @@ pub(super) async fn change_inventory(
                     .push_bind(owned.listed.map(|listed| listed.to_string()))
                     .push_bind(&owned.gateway_version)
                     .push_bind(&owned.run.0)
+                    .push_bind(&owned.path)
                     .push_bind(owned.since)
                     .push_bind(owned.observed_at);
             });
@@ -199,7 +232,7 @@ pub(super) async fn change_inventory(
                 " on conflict (target, node, object) do update set stack = excluded.stack, \
                  desired = excluded.desired, observed = excluded.observed, \
                  listed = excluded.listed, gateway_version = excluded.gateway_version, \
-                 run = excluded.run, since = excluded.since, observed_at = excluded.observed_at",
+                 run = excluded.run, path = excluded.path, since = excluded.since, observed_at = excluded.observed_at",
             );
             upsert.build().persistent(false).execute(connection).await?;
         });
@@ -218,6 +251,49 @@ pub(super) async fn change_inventory(
     Ok(())
 }
 
+async fn release(
+    tx: &mut Tx,
+    target: &str,
+    object: &ObjectKey,
+    stack: &str,
+    run: &RunId,
+) -> Result<()> {
+    let object = object.to_string();
+    on_tx!(tx, |connection| {
+        sqlx::query("delete from inventory where target = $1 and object = $2 and stack = $3")
+            .bind(target)
+            .bind(&object)
+            .bind(stack)
+            .execute(connection)
+            .await?;
+    });
+    on_tx!(tx, |connection| {
+        sqlx::query(
+            "insert into released (target, object, stack, run) values ($1, $2, $3, $4) \
+             on conflict (target, object, stack) do nothing",
+        )
+        .bind(target)
+        .bind(&object)
+        .bind(stack)
+        .bind(&run.0)
+        .execute(connection)
+        .await?;
+    });
+    Ok(())
+}
+
+async fn retake(tx: &mut Tx, target: &str, object: &ObjectKey, stack: &str) -> Result<()> {
+    on_tx!(tx, |connection| {
+        sqlx::query("delete from released where target = $1 and object = $2 and stack = $3")
+            .bind(target)
+            .bind(object.to_string())
+            .bind(stack)
+            .execute(connection)
+            .await?;
+    });
+    Ok(())
+}
+
 #[derive(sqlx::FromRow)]
 struct OwnedRow {
     object: String,
@@ -227,6 +303,7 @@ struct OwnedRow {
     listed: Option<String>,
     gateway_version: String,
     run: String,
+    path: Option<String>,
     since: i64,
     observed_at: i64,
 }
@@ -241,6 +318,7 @@ impl OwnedRow {
             stack: self.stack,
             gateway_version: self.gateway_version,
             run: RunId(self.run),
+            path: self.path,
             observed_at: self.observed_at,
         };
         Ok((parse("object", &self.object)?, owned))

@@ -120,7 +120,7 @@ pub enum Settle {
     },
     /// It is tried again, not before that time.
     Retry { attempt: i64, not_before: i64 },
-    /// Nothing: another run deals with it.
+    /// Nothing: another run deals with it, and says how the stack stands.
     Keep,
 }
 

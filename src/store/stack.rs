@@ -313,8 +313,9 @@ pub(super) async fn settle(
     run: &RunId,
     finish: &Finish,
 ) -> Result<()> {
-    // A run that a crash interrupted says nothing about its stack; the one that resolves it does.
-    if matches!(finish.status, RunStatus::Interrupted | RunStatus::Running) {
+    // A run that a crash interrupted says nothing about its stack, and a change of ownership says
+    // nothing about its revision; the run that follows does.
+    if finish.settle == Settle::Keep {
         return Ok(());
     }
     let succeeded_at = (finish.status == RunStatus::Succeeded).then_some(finish.at);

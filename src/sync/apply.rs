@@ -126,12 +126,12 @@ async fn request(
             crate::crash::point("after-write");
             Ok(None)
         }
-        Action::Delete => match target.client.delete(key.kind, &key.id).await? {
+        Action::Delete | Action::Replace => match target.client.delete(key.kind, &key.id).await? {
             // Somebody may have been faster, or the file is gone while memory still has it: what
             // the reload shows has the last word.
             Deleted::Done | Deleted::Absent | Deleted::Refused(_) => Ok(None),
         },
-        Action::Adopt | Action::Forget => Ok(None),
+        Action::Adopt | Action::Forget | Action::Release => Ok(None),
     }
 }
 
@@ -206,7 +206,7 @@ pub fn judge(
 ) -> Verdict {
     let key = &change.object;
     let seen = observation.live.get(key);
-    if change.action == Action::Delete {
+    if change.action.removes() {
         return match seen {
             None => right(),
             Some(_) => Verdict::StillThere,
@@ -309,7 +309,7 @@ pub async fn documents(
     let mut documents = BTreeMap::new();
     for change in wave {
         let key = &change.object;
-        let written = matches!(change.action, Action::Create | Action::Update);
+        let written = change.action.puts();
         let Some(listed) = observation.listed.get(key).filter(|_| written) else {
             continue;
         };

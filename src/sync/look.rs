@@ -1,17 +1,24 @@
 //! The first half of every run, and all of a plan or a drift check: what Git wants, what is live,
 //! what is owned, and the plan that follows. Writes nothing.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serde_json::Value;
 
-use super::observe::{self, Observation};
+use super::{
+    leaving::leaving,
+    observe::{self, Observation},
+};
 use crate::{
     app::{App, Stack},
     domain::{
         canonical::Digest,
         diff::{FieldChange, diff},
         inventory::Inventory,
+        object::ObjectKey,
         plan::{Change, Inputs, Plan, PreparedDesired, prepare},
         revision::Revision,
         run::Action,
@@ -38,6 +45,8 @@ pub struct Look {
     pub wanted: Wanted,
     pub inventory: Arc<Inventory>,
     pub observation: Observation,
+    /// What the stack was told to let go of.
+    pub released: BTreeSet<ObjectKey>,
     pub plan: Plan,
 }
 
@@ -174,6 +183,8 @@ pub async fn look(
     )
     .await
     .map_err(|error| LookError::target(stack, error))?;
+    let leaving = leaving(app, stack, &wanted, &observation.live, &inventory).await?;
+    let released = app.store.released(&target.name, &stack.name).await?;
     let recent = app.store.deletions_since(&stack.name, now - DAY).await?;
     let mut plan = Plan::new(Inputs {
         stack: &stack.name,
@@ -183,8 +194,12 @@ pub async fn look(
         inventory: &inventory,
         equal: &equal,
         gateway_version: &observation.version,
-        prune: stack.prune,
-        deletion_limit: stack.deletion_limit,
+        rules: stack.rules,
+        protected: &leaving.protected,
+        released: &released,
+        unread: &leaving.unread,
+        neighbours: &leaving.neighbours,
+        standing: None,
         recent_deletions: usize::try_from(recent).unwrap_or(usize::MAX),
         held_since: state.held_since,
     });
@@ -193,6 +208,7 @@ pub async fn look(
         wanted,
         inventory,
         observation,
+        released,
         plan,
     })
 }

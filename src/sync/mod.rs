@@ -6,8 +6,10 @@
 
 pub mod apply;
 pub mod lease;
+mod leaving;
 pub mod look;
 pub mod observe;
+pub mod ownership;
 mod record;
 pub mod recover;
 pub mod run;

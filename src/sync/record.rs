@@ -38,7 +38,7 @@ impl Context<'_> {
         }
     }
 
-    fn new_run(
+    pub(super) fn new_run(
         &self,
         revision: Option<Revision>,
         plan: Option<&Plan>,
@@ -77,7 +77,7 @@ impl Context<'_> {
     }
 
     /// The people of a run: who pushed, who wrote the head, who asked for it by hand.
-    fn people(&self, author: Option<&crate::git::Person>) -> Vec<(String, Person)> {
+    pub(super) fn people(&self, author: Option<&crate::git::Person>) -> Vec<(String, Person)> {
         let mut people = Vec::new();
         let mut named = BTreeSet::new();
         for delivery in &self.deliveries {
@@ -302,9 +302,7 @@ impl Context<'_> {
         let mut undo = Vec::new();
         for record in changes {
             let key = &record.object;
-            if !matches!(record.action, Action::Create | Action::Update)
-                || record.outcome != Outcome::Open
-            {
+            if !record.action.puts() || record.outcome != Outcome::Open {
                 continue;
             }
             let Some(wanted) = look.wanted.desired.get(key) else {
@@ -452,7 +450,14 @@ impl Context<'_> {
         observation: &Observation,
     ) -> Owned {
         let now = self.app.now();
-        let since = look.inventory.get(key).map_or(now, |owned| owned.since);
+        let before = look.inventory.get(key);
+        let since = before.map_or(now, |owned| owned.since);
+        let path = look
+            .wanted
+            .desired
+            .get(key)
+            .map(|wanted| wanted.object.path.clone())
+            .or_else(|| before?.path.clone());
         Owned {
             stack: self.stack.name.clone(),
             desired,
@@ -460,6 +465,7 @@ impl Context<'_> {
             listed,
             gateway_version: observation.version.clone(),
             run: self.run.clone(),
+            path,
             since,
             observed_at: now,
         }
@@ -490,7 +496,7 @@ impl Context<'_> {
                 });
                 self.keep_observed(key, wanted.references, observation, bodies);
             }
-            (Action::Delete | Action::Forget, Outcome::Applied) => {
+            (Action::Delete | Action::Replace | Action::Forget, Outcome::Applied) => {
                 inventory.push(InventoryChange::remove(key.clone()));
             }
             (Action::Update, Outcome::Repaired) => {
@@ -531,7 +537,8 @@ impl Context<'_> {
     }
 
     /// Remembers in which exact text an unchanged object is listed now, where another text says
-    /// the same: the next look then need not read it closely.
+    /// the same, so that the next look need not read it closely; in which file it is described;
+    /// and that what was released has left Git too.
     pub(super) fn refresh_listed(
         &self,
         look: &Look,
@@ -541,9 +548,10 @@ impl Context<'_> {
         let changed: BTreeSet<ObjectKey> = inventory
             .iter()
             .map(|change| match change {
-                InventoryChange::Put { object, .. } | InventoryChange::Remove { object, .. } => {
-                    object.clone()
-                }
+                InventoryChange::Put { object, .. }
+                | InventoryChange::Remove { object, .. }
+                | InventoryChange::Release { object, .. }
+                | InventoryChange::Retake { object, .. } => object.clone(),
             })
             .collect();
         for (key, owned) in look.inventory.iter() {
@@ -552,13 +560,24 @@ impl Context<'_> {
             }
             let listed = observation.listed_digest(key);
             let same = observation.live.get(key).map(|seen| seen.digest) == owned.observed;
-            if same && owned.observed.is_some() && listed.is_some() && listed != owned.listed {
+            let relisted =
+                same && owned.observed.is_some() && listed.is_some() && listed != owned.listed;
+            let wanted = look.wanted.desired.get(key);
+            let path = wanted.map(|wanted| wanted.object.path.clone());
+            let refiled = path.is_some() && path != owned.path;
+            if relisted || refiled {
                 let owned = Owned {
-                    listed,
+                    listed: if relisted { listed } else { owned.listed },
+                    path: path.or_else(|| owned.path.clone()),
                     ..owned.clone()
                 };
                 inventory.push(InventoryChange::put(key.clone(), owned));
             }
+        }
+        let left = |key: &&ObjectKey| !look.wanted.desired.contains_key(*key);
+        for object in look.released.iter().filter(left).cloned() {
+            let stack = self.stack.name.clone();
+            inventory.push(InventoryChange::Retake { object, stack });
         }
     }
 
@@ -632,7 +651,7 @@ pub(super) fn undo_record(
     inventory: &mut Vec<InventoryChange>,
 ) {
     let key = &record.object;
-    if !matches!(record.action, Action::Create | Action::Update) {
+    if !record.action.puts() {
         return;
     }
     match look.inventory.get(key) {

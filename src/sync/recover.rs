@@ -212,7 +212,7 @@ async fn record(
             found(record, desired, observation, documents.get(key), app)
         };
         match (record.action, outcome) {
-            (Action::Delete | Action::Forget, Outcome::Applied) => {
+            (Action::Delete | Action::Replace | Action::Forget, Outcome::Applied) => {
                 kept.push(InventoryChange::remove(key.clone()));
             }
             (Action::Create | Action::Update, Outcome::Applied) => {
@@ -292,12 +292,12 @@ fn found(
     let key = &record.object;
     let is_live = observation.live.contains_key(key);
     match record.action {
-        Action::Delete if is_live => (
+        Action::Delete | Action::Replace if is_live => (
             Outcome::Skipped,
             "it is still there: the request had not been sent".to_owned(),
         ),
-        Action::Delete => (Outcome::Applied, "it is gone".to_owned()),
-        Action::Adopt | Action::Forget => (
+        Action::Delete | Action::Replace => (Outcome::Applied, "it is gone".to_owned()),
+        Action::Adopt | Action::Forget | Action::Release => (
             Outcome::Skipped,
             "only the record would have changed".to_owned(),
         ),

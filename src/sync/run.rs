@@ -299,7 +299,7 @@ impl Context<'_> {
         let deleted: BTreeSet<&ObjectKey> = look
             .plan
             .changes()
-            .filter(|change| change.action == Action::Delete)
+            .filter(|change| change.action.removes())
             .map(|change| &change.object)
             .collect();
         let was_live = look
@@ -308,7 +308,7 @@ impl Context<'_> {
             .keys()
             .any(|key| !deleted.contains(key) && !observation.live.contains_key(key));
         let is_missing = wave.iter().enumerate().any(|(place, change)| {
-            matches!(change.action, Action::Create | Action::Update)
+            change.action.puts()
                 && !sent.done.contains_key(&place)
                 && !observation.live.contains_key(&change.object)
         });

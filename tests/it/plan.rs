@@ -3,11 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lockstep::domain::{
+    approval::{Standing, Verdict},
     canonical::Digest,
+    guard::RequireApproval,
     inventory::{Inventory, Owned},
     normalize,
     object::{Desired, Kind, Object, ObjectKey, Route, classic_children},
-    plan::{Hold, Inputs, Live, Plan, PreparedDesired, Seen, candidates, prepare},
+    plan::{
+        Hold, Inputs, Live, Neighbours, Plan, PreparedDesired, Rules, Seen, candidates, prepare,
+    },
     run::{Action, RunId},
     secrets::Masker,
 };
@@ -44,6 +48,17 @@ fn desired(objects: impl IntoIterator<Item = Object>) -> PreparedDesired {
     prepare(desired, &masker())
 }
 
+/// What a test asks of a plan beside the world.
+#[derive(Default)]
+struct Asked {
+    rules: Rules,
+    protected: BTreeSet<ObjectKey>,
+    released: BTreeSet<ObjectKey>,
+    unread: BTreeMap<ObjectKey, String>,
+    neighbours: Neighbours,
+    standing: Option<Standing>,
+}
+
 /// A gateway of classic APIs and policies, and the record of who owns what.
 #[derive(Clone, Default)]
 struct World {
@@ -77,13 +92,21 @@ impl World {
         self.plan_with(desired, |_| {})
     }
 
-    fn plan_with(&self, desired: &PreparedDesired, change: impl FnOnce(&mut Inputs<'_>)) -> Plan {
+    fn plan_with(&self, desired: &PreparedDesired, change: impl FnOnce(&mut Asked)) -> Plan {
         let live = self.live();
         let equal: BTreeSet<ObjectKey> = candidates(STACK, desired, &live, &self.inventory, "5.14")
             .into_iter()
             .filter(|key| normalize::equal(key.kind, &desired[key].object.body, &self.bodies[key]))
             .collect();
-        let mut inputs = Inputs {
+        let mut asked = Asked {
+            rules: Rules {
+                deletion_limit: 1_000,
+                ..Rules::default()
+            },
+            ..Asked::default()
+        };
+        change(&mut asked);
+        Plan::new(Inputs {
             stack: STACK,
             target: "production",
             desired,
@@ -91,13 +114,15 @@ impl World {
             inventory: &self.inventory,
             equal: &equal,
             gateway_version: "5.14",
-            prune: true,
-            deletion_limit: 1_000,
+            rules: asked.rules,
+            protected: &asked.protected,
+            released: &asked.released,
+            unread: &asked.unread,
+            neighbours: &asked.neighbours,
+            standing: asked.standing.as_ref(),
             recent_deletions: 0,
             held_since: self.held_since,
-        };
-        change(&mut inputs);
-        Plan::new(inputs)
+        })
     }
 
     fn apply(&mut self, plan: &Plan, desired: &PreparedDesired) {
@@ -108,10 +133,10 @@ impl World {
                     self.bodies
                         .insert(key.clone(), desired[key].object.body.clone());
                 }
-                Action::Delete => {
+                Action::Delete | Action::Replace => {
                     self.bodies.remove(key);
                 }
-                Action::Adopt | Action::Forget => {}
+                Action::Adopt | Action::Forget | Action::Release => {}
             }
         }
         self.clock += 1;
@@ -120,7 +145,7 @@ impl World {
         let live = self.live();
         for change in plan.changes() {
             let key = &change.object;
-            if matches!(change.action, Action::Delete | Action::Forget) {
+            if change.action.removes() || change.action == Action::Forget {
                 self.inventory.remove(key);
             } else {
                 self.own(key, desired[key].digest, live[key].digest);
@@ -137,6 +162,7 @@ impl World {
             key.clone(),
             Owned {
                 since,
+                path: None,
                 listed: None,
                 stack: STACK.to_owned(),
                 desired,
@@ -242,7 +268,7 @@ fn deletions_beyond_the_budget_wait_and_the_rest_goes_on() {
         (0..10).map(|n| classic(&format!("a{n}"), &format!("/{n}/"))),
     ));
     let wanted = desired([classic("a0", "/0/"), classic("new", "/new/")]);
-    let plan = world.plan_with(&wanted, |inputs| inputs.deletion_limit = 3);
+    let plan = world.plan_with(&wanted, |inputs| inputs.rules.deletion_limit = 3);
     assert_eq!(actions(&plan), ["create classic/new"]);
     assert_eq!(plan.held.len(), 9);
     assert!(plan.held.iter().all(|held| held.hold == Hold::Budget));
@@ -316,11 +342,36 @@ fn a_route_that_a_foreign_api_holds_is_refused_with_both_named() {
 }
 
 #[test]
-fn two_apis_may_swap_their_routes() {
-    let mut world = World::of(&desired([classic("a", "/a/"), classic("b", "/b/")]));
-    let wanted = desired([classic("a", "/b/"), classic("b", "/a/")]);
+fn two_apis_swap_their_routes_without_a_moment_of_collision() {
+    let ring = |paths: &[(&str, &str)]| desired(paths.iter().map(|(id, path)| classic(id, path)));
+    let mut world = World::of(&ring(&[("a", "/a/"), ("b", "/b/"), ("c", "/c/")]));
+    let wanted = ring(&[("a", "/b/"), ("b", "/a/"), ("c", "/c/")]);
     let plan = world.plan(&wanted);
-    assert_eq!(plan.changes().count(), 2);
+    assert_eq!(
+        actions(&plan),
+        ["replace classic/a", "update classic/b", "create classic/a"]
+    );
+    assert_eq!(plan.waves.len(), 2, "a reload parts the last two");
+    world.apply(&plan, &wanted);
+    assert!(world.plan(&wanted).is_empty());
+
+    let wanted = ring(&[("a", "/a/"), ("b", "/c/"), ("c", "/b/")]);
+    let plan = world.plan(&wanted);
+    assert!(plan.held.is_empty(), "{plan}");
+    let mut routes: BTreeMap<ObjectKey, Route> = BTreeMap::new();
+    for (key, seen) in world.live() {
+        routes.insert(key, seen.route.unwrap());
+    }
+    for change in plan.changes() {
+        if change.action.removes() {
+            routes.remove(&change.object);
+        } else {
+            let route = wanted[&change.object].object.route().unwrap();
+            routes.insert(change.object.clone(), route);
+        }
+        let distinct: BTreeSet<_> = routes.values().collect();
+        assert_eq!(distinct.len(), routes.len(), "two on one route: {plan}");
+    }
     world.apply(&plan, &wanted);
     assert!(world.plan(&wanted).is_empty());
 }
@@ -366,7 +417,7 @@ fn an_api_that_changes_its_kind_is_removed_and_made_anew() {
     };
     let wanted = desired([oas, classic("k", "/k/")]);
     let plan = world.plan(&wanted);
-    assert_eq!(actions(&plan), ["delete classic/a", "create oas/a"]);
+    assert_eq!(actions(&plan), ["replace classic/a", "create oas/a"]);
     assert_eq!(plan.waves.len(), 2);
     world.apply(&plan, &wanted);
     assert!(
@@ -383,7 +434,7 @@ fn an_api_that_the_gateway_renamed_is_made_anew() {
     let a = ObjectKey::new(Kind::ClassicApi, "a");
     world.bodies.get_mut(&a).unwrap()["proxy"]["listen_path"] = json!("/a/-a");
     let plan = world.plan(&wanted);
-    assert_eq!(actions(&plan), ["delete classic/a", "create classic/a"]);
+    assert_eq!(actions(&plan), ["replace classic/a", "create classic/a"]);
     assert!(plan.held.is_empty());
 }
 
@@ -405,6 +456,350 @@ fn the_hash_names_the_changes_and_nothing_else() {
     assert_eq!(plan.hash(), hash);
     let other = desired([classic("a", "/a/"), classic("b", "/b2/")]);
     assert_ne!(world.plan(&other).hash(), hash);
+}
+
+/// What is planned for one object, or what holds it back, in every state that it can be found in.
+#[test]
+fn every_cell_of_the_table_has_its_change_or_its_guard() {
+    // state of the object on the target, wanted by Git, prune: what comes of it
+    let cells = [
+        ("absent", true, true, "create"),
+        ("absent", true, false, "create"),
+        ("absent", false, true, "nothing"),
+        ("absent", false, false, "nothing"),
+        ("equal", true, true, "nothing"),
+        ("equal", true, false, "nothing"),
+        ("equal", false, true, "delete"),
+        ("equal", false, false, "held: prune is off"),
+        ("different", true, true, "update"),
+        ("different", true, false, "update"),
+        ("different", false, true, "delete"),
+        ("different", false, false, "held: prune is off"),
+        ("foreign", true, true, "held: foreign"),
+        ("foreign", true, false, "held: foreign"),
+        ("foreign", false, true, "nothing"),
+        ("foreign", false, false, "nothing"),
+        ("foreign and equal", true, true, "adopt"),
+        ("foreign and equal", true, false, "adopt"),
+        ("owned by another", true, true, "held: other stack"),
+        ("owned by another", true, false, "held: other stack"),
+        ("owned by another", false, true, "nothing"),
+        ("owned by another", false, false, "nothing"),
+        ("let go of by another", true, true, "adopt"),
+        ("let go of by another", true, false, "adopt"),
+        ("taken up by another", false, true, "moves"),
+        ("taken up by another", false, false, "moves"),
+        ("released", true, true, "held: released"),
+        ("released", true, false, "held: released"),
+        ("released", false, true, "nothing"),
+        ("released", false, false, "nothing"),
+        ("changed by hand", true, true, "update, drifted"),
+        ("changed by hand", true, false, "update, drifted"),
+        ("changed by hand", false, true, "delete"),
+        ("changed by hand", false, false, "held: prune is off"),
+        ("removed by hand", true, true, "create, drifted"),
+        ("removed by hand", true, false, "create, drifted"),
+        ("removed by hand", false, true, "forget"),
+        ("removed by hand", false, false, "forget"),
+        (
+            "renamed by the gateway",
+            true,
+            true,
+            "replace, drifted; create, drifted",
+        ),
+        (
+            "renamed by the gateway",
+            true,
+            false,
+            "replace, drifted; create, drifted",
+        ),
+        ("renamed by the gateway", false, true, "delete"),
+        ("renamed by the gateway", false, false, "held: prune is off"),
+        ("of another kind", true, true, "replace; create"),
+        ("of another kind", true, false, "replace; create"),
+    ];
+    for (state, is_wanted, prune, expected) in cells {
+        let found = cell(state, is_wanted, prune);
+        assert_eq!(
+            found, expected,
+            "{state}, wanted: {is_wanted}, prune: {prune}"
+        );
+    }
+}
+
+fn cell(state: &str, is_wanted: bool, prune: bool) -> String {
+    let others = || ["k", "l", "m"].map(|id| classic(id, &format!("/{id}/")));
+    let old = {
+        let mut object = classic("x", "/x/");
+        object.body["name"] = json!("older");
+        object
+    };
+    let object = classic("x", "/x/");
+    let key = object.key.clone();
+    let wanted = desired(
+        others()
+            .into_iter()
+            .chain(is_wanted.then(|| object.clone())),
+    );
+    let owned_with =
+        |object: &Object| World::of(&desired(others().into_iter().chain([object.clone()])));
+    let mut neighbours = Neighbours::default();
+    let mut released = BTreeSet::new();
+    let world = match state {
+        "absent" => World::of(&desired(others())),
+        "equal" | "taken up by another" => owned_with(&object),
+        "different" => owned_with(&old),
+        "foreign" | "foreign and equal" | "released" => {
+            let mut world = World::of(&desired(others()));
+            let body = if state == "foreign" {
+                old.body
+            } else {
+                object.body.clone()
+            };
+            world.bodies.insert(key.clone(), body);
+            world
+        }
+        "owned by another" | "let go of by another" => {
+            let mut world = owned_with(&object);
+            world.inventory.get_mut(&key).unwrap().stack = "other".to_owned();
+            world
+        }
+        "changed by hand" => {
+            let mut world = owned_with(&object);
+            world.bodies.insert(key.clone(), old.body);
+            world
+        }
+        "removed by hand" => {
+            let mut world = owned_with(&object);
+            world.bodies.remove(&key);
+            world
+        }
+        "renamed by the gateway" => {
+            let mut world = owned_with(&object);
+            world.bodies.get_mut(&key).unwrap()["proxy"]["listen_path"] = json!("/x/-x");
+            world
+        }
+        "of another kind" => {
+            let mut world = owned_with(&object);
+            let other = ObjectKey::new(Kind::OasApi, "x");
+            let owned = world.inventory.remove(&key).unwrap();
+            world.inventory.insert(other.clone(), owned);
+            let body = world.bodies.remove(&key).unwrap();
+            world.bodies.insert(other, body);
+            world
+        }
+        other => panic!("no such state: {other}"),
+    };
+    match state {
+        "released" => {
+            released.insert(key.clone());
+        }
+        "owned by another" | "taken up by another" => {
+            neighbours.read.insert("other".to_owned());
+            neighbours
+                .describe
+                .insert(key.clone(), BTreeSet::from(["other".to_owned()]));
+        }
+        "let go of by another" => {
+            neighbours.read.insert("other".to_owned());
+        }
+        _ => {}
+    }
+    let plan = world.plan_with(&wanted, |inputs| {
+        inputs.rules.prune = prune;
+        inputs.released = released;
+        inputs.neighbours = neighbours;
+    });
+    let mut said: Vec<String> = plan
+        .changes()
+        .map(|change| {
+            assert_eq!(change.object.id, "x", "{plan}");
+            let drifted = if change.drifted { ", drifted" } else { "" };
+            format!("{}{drifted}", change.action)
+        })
+        .collect();
+    for held in &plan.held {
+        assert!(held.message.contains("classic/x"), "{}", held.message);
+        said.push(match &held.hold {
+            Hold::PruneOff => "held: prune is off".to_owned(),
+            Hold::Foreign => "held: foreign".to_owned(),
+            Hold::Released => "held: released".to_owned(),
+            Hold::OtherStack { stack } => {
+                assert_eq!(stack, "other");
+                "held: other stack".to_owned()
+            }
+            other => format!("{other:?}"),
+        });
+    }
+    if plan.moving.contains_key(&key) {
+        said.push("moves".to_owned());
+    }
+    if said.is_empty() {
+        said.push("nothing".to_owned());
+    }
+    said.join("; ")
+}
+
+fn many(range: std::ops::Range<usize>) -> PreparedDesired {
+    desired(range.map(|n| classic(&format!("a{n}"), &format!("/{n}/"))))
+}
+
+fn approved(plan: &Plan) -> Standing {
+    Standing {
+        hash: plan.remainder().unwrap().hash(),
+        verdict: Verdict::Approved,
+    }
+}
+
+#[test]
+fn an_approval_lets_go_exactly_what_it_names() {
+    let world = World::of(&many(0..10));
+    let limited = |inputs: &mut Asked| inputs.rules.deletion_limit = 3;
+    let parked = world.plan_with(&many(0..4), limited);
+    assert_eq!(parked.remainder().unwrap().changes.len(), 6);
+    let standing = approved(&parked);
+
+    let released = world.plan_with(&many(0..4), |inputs| {
+        limited(inputs);
+        inputs.standing = Some(standing.clone());
+    });
+    assert_eq!(released.changes().count(), 6);
+    assert!(released.held.is_empty());
+
+    // What else the push brings has no part in it.
+    let more = many(0..4)
+        .into_iter()
+        .chain(desired([classic("new", "/new/")]));
+    let with_more = world.plan_with(&more.collect(), |inputs| {
+        limited(inputs);
+        inputs.standing = Some(standing.clone());
+    });
+    assert_eq!(with_more.changes().count(), 7);
+
+    // One deletion more is another plan.
+    let different = world.plan_with(&many(0..3), |inputs| {
+        limited(inputs);
+        inputs.standing = Some(standing.clone());
+    });
+    assert_eq!(different.changes().count(), 0);
+    assert_eq!(different.held.len(), 7);
+}
+
+#[test]
+fn a_rejection_is_told_and_holds() {
+    let world = World::of(&many(0..10));
+    let parked = world.plan(&desired([]));
+    let standing = Standing {
+        verdict: Verdict::Rejected {
+            by: "ada".to_owned(),
+            reason: "not on a Friday".to_owned(),
+        },
+        ..approved(&parked)
+    };
+    let plan = world.plan_with(&desired([]), |inputs| {
+        inputs.standing = Some(standing.clone())
+    });
+    assert_eq!(plan.held.len(), 10);
+    assert!(
+        plan.held[0]
+            .message
+            .contains("rejected by ada: not on a Friday")
+    );
+}
+
+#[test]
+fn a_protected_object_and_one_whose_file_stays_are_not_deleted_unasked() {
+    let world = World::of(&many(0..10));
+    let keys = |ids: &[&str]| -> Vec<ObjectKey> {
+        ids.iter()
+            .map(|id| ObjectKey::new(Kind::ClassicApi, *id))
+            .collect()
+    };
+    let protected: BTreeSet<ObjectKey> = keys(&["a0"]).into_iter().collect();
+    let unread = BTreeMap::from([(keys(&["a1"]).remove(0), "a1.yaml".to_owned())]);
+    let plan = world.plan_with(&many(3..10), |inputs| {
+        inputs.protected = protected.clone();
+        inputs.unread = unread.clone();
+    });
+    assert_eq!(actions(&plan), ["delete classic/a2"]);
+    assert_eq!(plan.held[0].hold, Hold::Protected);
+    assert_eq!(
+        plan.held[1].hold,
+        Hold::FileStays {
+            path: "a1.yaml".to_owned()
+        }
+    );
+    let standing = approved(&plan);
+    let plan = world.plan_with(&many(3..10), |inputs| {
+        inputs.protected = protected.clone();
+        inputs.unread = unread.clone();
+        inputs.standing = Some(standing.clone());
+    });
+    assert_eq!(plan.changes().count(), 3);
+}
+
+#[test]
+fn what_may_move_to_a_neighbour_that_cannot_be_read_stays() {
+    let world = World::of(&many(0..4));
+    let neighbours = Neighbours {
+        unreadable: BTreeSet::from(["other".to_owned()]),
+        ..Neighbours::default()
+    };
+    let plan = world.plan_with(&many(0..3), |inputs| inputs.neighbours = neighbours);
+    assert!(plan.waves.is_empty());
+    assert!(plan.held[0].message.contains("mend"), "{plan}");
+}
+
+#[test]
+fn approvals_may_be_asked_for_deletions_or_for_everything() {
+    let world = World::of(&many(0..4));
+    let wanted: PreparedDesired = many(0..3)
+        .into_iter()
+        .chain(desired([classic("new", "/new/")]))
+        .collect();
+    let with = |rule: RequireApproval, standing: Option<Standing>| {
+        world.plan_with(&wanted, |inputs| {
+            inputs.rules.require_approval = rule;
+            inputs.standing = standing;
+        })
+    };
+    assert_eq!(
+        actions(&with(RequireApproval::Deletions, None)),
+        ["create classic/new"]
+    );
+    let everything = with(RequireApproval::Always, None);
+    assert!(everything.waves.is_empty());
+    assert_eq!(everything.held.len(), 2);
+    let standing = approved(&everything);
+    let plan = with(RequireApproval::Always, Some(standing));
+    assert_eq!(actions(&plan), ["create classic/new", "delete classic/a3"]);
+}
+
+#[test]
+fn hand_work_is_put_back_unasked_unless_the_stack_wants_to_be_asked() {
+    let wanted = many(0..3);
+    let mut world = World::of(&wanted);
+    let a = ObjectKey::new(Kind::ClassicApi, "a0");
+    world.bodies.get_mut(&a).unwrap()["name"] = json!("by hand");
+    // Everything else waits for approvals; what was approved before does not.
+    let plan = world.plan_with(&wanted, |inputs| {
+        inputs.rules.require_approval = RequireApproval::Always;
+    });
+    assert_eq!(actions(&plan), ["update classic/a0"]);
+    let plan = world.plan_with(&wanted, |inputs| inputs.rules.drift_waits = true);
+    assert!(plan.waves.is_empty());
+    assert_eq!(plan.held[0].hold, Hold::Drift);
+    // A change in Git to the same object is no hand work.
+    let changed: PreparedDesired = wanted
+        .into_iter()
+        .map(|(key, prepared)| {
+            let mut object = prepared.object;
+            object.body["name"] = json!("newer");
+            desired([object]).remove_entry(&key).unwrap()
+        })
+        .collect();
+    let plan = world.plan_with(&changed, |inputs| inputs.rules.drift_waits = true);
+    assert_eq!(plan.changes().count(), 3);
 }
 
 fn objects() -> impl Strategy<Value = BTreeMap<String, (u8, u8)>> {

@@ -2334,6 +2334,7 @@ fn undo(position: i64) -> Undo {
 
 fn owned(run: &str, observed: Option<i64>) -> Owned {
     Owned {
+        path: Some("orders.yaml".to_owned()),
         listed: None,
         since: NOW,
         stack: "shop".to_owned(),

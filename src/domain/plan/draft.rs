@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Change, Held, Hold, Inputs, Plan, Prepared, Seen, is_collision_rename};
 use crate::domain::{
-    guard::{self, Budget},
+    approval::{Remainder, Verdict},
+    guard::{self, Budget, RequireApproval},
     object::{ObjectKey, Route},
     run::Action,
 };
@@ -22,6 +23,7 @@ pub(super) struct Draft<'a> {
     /// What must be out of a route's way, by the change that needs the route.
     after: BTreeMap<ObjectKey, ObjectKey>,
     held: Vec<Held>,
+    moving: BTreeMap<ObjectKey, String>,
     notes: Vec<String>,
 }
 
@@ -35,6 +37,7 @@ impl<'a> Draft<'a> {
             replaced: BTreeSet::new(),
             after: BTreeMap::new(),
             held: Vec::new(),
+            moving: BTreeMap::new(),
             notes: Vec::new(),
         };
         let live_kinds: BTreeMap<&str, &ObjectKey> = inputs
@@ -70,6 +73,8 @@ impl<'a> Draft<'a> {
                     reason: "gone from Git and from the gateway".to_owned(),
                     ..change
                 });
+            } else if let Some(stack) = inputs.neighbours.describer(key) {
+                draft.moving.insert(key.clone(), stack.to_owned());
             } else if !draft.replaced.contains(key) {
                 draft.deletes.insert(key.clone(), change);
             }
@@ -90,17 +95,33 @@ impl<'a> Draft<'a> {
             drifted: false,
             fields: Vec::new(),
         };
+        let mut moved_from = None;
         if let Some(owned) = owned
             && owned.stack != self.inputs.stack
         {
+            if !self.inputs.neighbours.lets_go(&owned.stack, key) {
+                self.held.push(Held {
+                    change: change(Action::Update, "described by two stacks"),
+                    hold: Hold::OtherStack {
+                        stack: owned.stack.clone(),
+                    },
+                    message: format!(
+                        "{key} belongs to the stack {}: remove it there first, or from {} here",
+                        owned.stack, prepared.object.path
+                    ),
+                });
+                return;
+            }
+            moved_from = Some(owned.stack.as_str());
+        }
+        if self.inputs.released.contains(key) && owned.is_none() {
             self.held.push(Held {
-                change: change(Action::Update, "described by two stacks"),
-                hold: Hold::OtherStack {
-                    stack: owned.stack.clone(),
-                },
+                change: change(Action::Update, "the stack was told to let go of it"),
+                hold: Hold::Released,
                 message: format!(
-                    "{key} belongs to the stack {}: remove it there first, or from {} here",
-                    owned.stack, prepared.object.path
+                    "{key} was released from the stack {} and is still described by {}: remove it \
+                     there, or take it back with `lockstep adopt {} {key} --reason …`",
+                    self.inputs.stack, prepared.object.path, self.inputs.stack
                 ),
             });
             return;
@@ -157,6 +178,14 @@ impl<'a> Draft<'a> {
             self.records.push(change(Action::Adopt, reason));
             return;
         }
+        if let Some(stack) = moved_from {
+            let reason = format!("moved here from the stack {stack}");
+            if !(changed || drifted || unknown) {
+                self.records.push(change(Action::Adopt, &reason));
+                return;
+            }
+            self.notes.push(format!("{key} {reason}"));
+        }
         let reason = match (changed, drifted, unknown) {
             (false, false, false) => return,
             (true, true, _) => "changed in Git, and on the gateway since the last run",
@@ -184,10 +213,12 @@ impl<'a> Draft<'a> {
 
     fn hold_foreign(&mut self, update: Change, seen: &Seen) {
         let message = format!(
-            "{} is on the gateway, belongs to no stack and differs from {}: make the two equal, \
-             remove it from the gateway, or give the one in Git another id",
+            "{} is on the gateway, belongs to no stack and differs from {}: take it over with \
+             `lockstep adopt {} {} --reason …`, make the two equal, or give the one in Git another id",
             update.object,
             update.path.as_deref().unwrap_or("Git"),
+            self.inputs.stack,
+            update.object,
         );
         self.held.push(Held {
             change: Change {
@@ -224,7 +255,7 @@ impl<'a> Draft<'a> {
         let before = owner.map(|owned| owned.desired);
         let gone = Change {
             object: other.clone(),
-            action: Action::Delete,
+            action: Action::Replace,
             reason: "changes its kind".to_owned(),
             path: None,
             before,
@@ -244,8 +275,8 @@ impl<'a> Draft<'a> {
         self.deletes.insert(
             key.clone(),
             Change {
-                action: Action::Delete,
-                reason: "listens elsewhere than asked; made anew".to_owned(),
+                action: Action::Replace,
+                reason: format!("made anew: {}", update.reason),
                 after: None,
                 ..update.clone()
             },
@@ -264,9 +295,20 @@ impl<'a> Draft<'a> {
     pub(super) fn hold_deletions(&mut self) {
         let losses: Vec<ObjectKey> = self
             .deletes
-            .keys()
-            .filter(|key| !self.replaced.contains(*key))
-            .cloned()
+            .values()
+            .filter(|change| change.action == Action::Delete)
+            .map(|change| change.object.clone())
+            .collect();
+        for key in losses {
+            if let Some((hold, message)) = self.single_hold(&key) {
+                self.hold(&key, hold, message);
+            }
+        }
+        let losses: Vec<ObjectKey> = self
+            .deletes
+            .values()
+            .filter(|change| change.action == Action::Delete)
+            .map(|change| change.object.clone())
             .collect();
         // What was made after deletions were held back must not make them look few.
         let held_since = self.inputs.held_since.unwrap_or(i64::MAX);
@@ -277,32 +319,166 @@ impl<'a> Draft<'a> {
             .filter(|owned| owned.stack == self.inputs.stack && owned.since <= held_since)
             .count();
         let budget = Budget {
-            limit: self.inputs.deletion_limit,
+            limit: self.inputs.rules.deletion_limit,
             owned,
             recent: self.inputs.recent_deletions,
         };
-        let (hold, message) = if !self.inputs.prune {
-            (
-                Hold::PruneOff,
-                "prune is off for this stack: delete by hand, or set prune = true".to_owned(),
-            )
-        } else if let Some(overdraft) =
-            guard::judge(losses.len(), self.inputs.desired.len(), budget)
-        {
-            (
-                Hold::Budget,
-                format!("nothing is deleted: {overdraft}. {}", overdraft.cure()),
-            )
-        } else {
+        let overdraft = guard::judge(losses.len(), self.inputs.desired.len(), budget);
+        for key in losses {
+            if let Some(overdraft) = overdraft {
+                self.hold(
+                    &key,
+                    Hold::Budget,
+                    format!("nothing is deleted: {overdraft}"),
+                );
+            } else if self.inputs.rules.require_approval != RequireApproval::Never {
+                self.hold_for_approval(&key, "every deletion of this stack");
+            }
+        }
+    }
+
+    /// Why one deletion waits, whatever the others do.
+    fn single_hold(&self, key: &ObjectKey) -> Option<(Hold, String)> {
+        let inputs = &self.inputs;
+        if !inputs.rules.prune {
+            let message = format!(
+                "prune is off for this stack: {key} stays until it is deleted by hand, released \
+                 (`lockstep release {} {key} --reason …`), or prune = true",
+                inputs.stack
+            );
+            return Some((Hold::PruneOff, message));
+        }
+        if let Some(stack) = inputs.neighbours.unreadable.first() {
+            let hold = Hold::MayMove {
+                stack: stack.clone(),
+            };
+            let message = format!(
+                "{key} may be on its way to the stack {stack}, whose manifests cannot be read: mend \
+                 those first"
+            );
+            return Some((hold, message));
+        }
+        if let Some(path) = inputs.unread.get(key) {
+            let hold = Hold::FileStays { path: path.clone() };
+            let message = format!(
+                "{key} was described by {path}, which is still in Git and is not read as a manifest \
+                 any more: look at the stack's path, include and exclude, and at the file itself"
+            );
+            return Some((hold, message));
+        }
+        inputs.protected.contains(key).then(|| {
+            let message = format!("{key} is named by the stack's protect");
+            (Hold::Protected, message)
+        })
+    }
+
+    /// Writes that wait because the stack's rules ask for it.
+    pub(super) fn hold_writes(&mut self) {
+        let rules = self.inputs.rules;
+        let waiting: Vec<(ObjectKey, bool)> = self
+            .upserts
+            .iter()
+            .filter_map(|(key, change)| {
+                let undoes = self.undoes_hand_work(change);
+                let waits = if undoes {
+                    rules.drift_waits
+                } else {
+                    rules.require_approval == RequireApproval::Always
+                };
+                waits.then(|| (key.clone(), undoes))
+            })
+            .collect();
+        for (key, undoes) in waiting {
+            // One that is made anew waits as a whole.
+            let replaced: Vec<ObjectKey> = self
+                .deletes
+                .keys()
+                .filter(|gone| self.replaced.contains(*gone) && gone.id == key.id)
+                .cloned()
+                .collect();
+            for key in replaced.iter().chain([&key]) {
+                if undoes {
+                    let message = format!(
+                        "{key} was changed by hand, and the stack's drift rule is to ask before it \
+                         is put back"
+                    );
+                    self.hold(key, Hold::Drift, message);
+                } else {
+                    self.hold_for_approval(key, "every change of this stack");
+                }
+            }
+        }
+    }
+
+    /// Whether a change only puts back what was changed by hand.
+    fn undoes_hand_work(&self, change: &Change) -> bool {
+        let applied = self.inputs.inventory.get(&change.object);
+        change.drifted && applied.is_some_and(|owned| Some(owned.desired) == change.after)
+    }
+
+    fn hold_for_approval(&mut self, key: &ObjectKey, what: &str) {
+        let message = format!("{what} waits for an approval (require_approval)");
+        self.hold(key, Hold::ApprovalRequired, message);
+    }
+
+    /// A deletion and a creation of one object are held one after the other.
+    fn hold(&mut self, key: &ObjectKey, hold: Hold, message: String) {
+        let change = self
+            .deletes
+            .remove(key)
+            .or_else(|| self.upserts.remove(key));
+        if let Some(change) = change {
+            self.held.push(Held {
+                change,
+                hold,
+                message,
+            });
+        }
+    }
+
+    /// Lets go what was approved as it is; whatever else was decided is said.
+    pub(super) fn heed_approval(&mut self) {
+        let waiting = |held: &&Held| held.hold.waits_for_approval();
+        let changes = self
+            .held
+            .iter()
+            .filter(waiting)
+            .map(|held| held.change.clone());
+        let Some(remainder) = Remainder::of(self.inputs.stack, self.inputs.target, changes) else {
             return;
         };
-        for key in losses {
-            if let Some(change) = self.deletes.remove(&key) {
-                self.held.push(Held {
-                    change,
-                    hold: hold.clone(),
-                    message: message.clone(),
-                });
+        let standing = self
+            .inputs
+            .standing
+            .filter(|standing| standing.hash == remainder.hash());
+        let approve = "if it is meant, `lockstep approve RUN --reason …`; if not, mend it in Git";
+        let said = match standing.map(|standing| &standing.verdict) {
+            Some(Verdict::Approved) => {
+                for change in remainder.changes {
+                    let place = if change.action.removes() {
+                        &mut self.deletes
+                    } else {
+                        &mut self.upserts
+                    };
+                    place.insert(change.object.clone(), change);
+                }
+                self.held.retain(|held| !held.hold.waits_for_approval());
+                self.notes
+                    .push("what had been held back was approved".to_owned());
+                return;
+            }
+            Some(Verdict::Awaiting { given, needed }) if *given > 0 => {
+                format!("{given} of {needed} approvals are given; {approve}")
+            }
+            Some(Verdict::Awaiting { .. }) | None => approve.to_owned(),
+            Some(Verdict::Expired) => format!("it was approved, and that ran out; {approve}"),
+            Some(Verdict::Rejected { by, reason }) => {
+                format!("rejected by {by}: {reason}; it stays as it is until Git changes")
+            }
+        };
+        for held in &mut self.held {
+            if held.hold.waits_for_approval() {
+                held.message = format!("{}: {said}", held.message);
             }
         }
     }
@@ -319,7 +495,7 @@ impl<'a> Draft<'a> {
         let held_deletes: BTreeSet<ObjectKey> = self
             .held
             .iter()
-            .filter(|held| held.change.action == Action::Delete)
+            .filter(|held| held.change.action.removes())
             .map(|held| held.change.object.clone())
             .collect();
         // A change that is held back keeps its own route, which may hold back the next one.
@@ -351,7 +527,12 @@ impl<'a> Draft<'a> {
                 }
             }
             let Some((key, occupant)) = blocked else {
-                return;
+                match self.ring() {
+                    // Made anew, so that no two are on one route at any moment.
+                    Some(update) => self.replace(update),
+                    None => return,
+                }
+                continue;
             };
             let Some(change) = self.upserts.remove(&key) else {
                 return;
@@ -391,6 +572,24 @@ impl<'a> Draft<'a> {
                 message,
             });
         }
+    }
+
+    /// A change of a ring: APIs that take each other's routes. One of them must be out of the way
+    /// while the others move.
+    fn ring(&mut self) -> Option<Change> {
+        let in_ring = self.after.keys().find(|first| {
+            let mut at = *first;
+            for _ in 0..self.after.len() {
+                match self.after.get(at) {
+                    Some(next) if self.deletes.contains_key(next) => return false,
+                    Some(next) if next == *first => return true,
+                    Some(next) => at = next,
+                    None => return false,
+                }
+            }
+            false
+        })?;
+        self.upserts.remove(&in_ring.clone())
     }
 
     fn wanted_route(&self, key: &ObjectKey) -> Option<Route> {
@@ -452,6 +651,7 @@ impl<'a> Draft<'a> {
                 .filter(|wave| !wave.is_empty())
                 .collect(),
             held: self.held,
+            moving: self.moving,
             notes: self.notes,
         }
     }
@@ -514,13 +714,13 @@ impl<'a> Draft<'a> {
         let had_some = !apis.is_empty();
         for change in changes.filter(|change| change.object.kind.is_api()) {
             match change.action {
-                Action::Delete => {
+                Action::Delete | Action::Replace => {
                     apis.remove(change.object.id.as_str());
                 }
                 Action::Create | Action::Update => {
                     apis.insert(change.object.id.as_str());
                 }
-                Action::Adopt | Action::Forget => {}
+                Action::Adopt | Action::Forget | Action::Release => {}
             }
         }
         had_some && apis.is_empty()

@@ -17,8 +17,10 @@ use serde_json::{Value, json};
 
 use self::draft::Draft;
 use super::{
+    approval::{Remainder, Standing},
     canonical::Digest,
     diff::FieldChange,
+    guard::RequireApproval,
     inventory::Inventory,
     normalize,
     object::{Desired, Object, ObjectKey, Route},
@@ -99,16 +101,49 @@ pub struct Change {
 pub enum Hold {
     /// Deletions beyond the budget, or an empty desired state.
     Budget,
+    /// The stack's `protect` names the object.
+    Protected,
+    /// The stack's `require_approval` asks for one.
+    ApprovalRequired,
+    /// Changed by hand, and the stack's `drift` rule is to ask first.
+    Drift,
+    /// The file that described the object is still in Git, and is not read as a manifest.
+    FileStays { path: String },
+    /// Another stack of the same branch may describe it now, and its manifests cannot be read.
+    MayMove { stack: String },
     /// The stack's `prune` is off.
     PruneOff,
     /// It exists, differs, and belongs to nobody.
     Foreign,
+    /// The stack was told to let go of it, and Git still describes it.
+    Released,
     /// It belongs to another stack.
     OtherStack { stack: String },
     /// Another API listens there.
     RouteTaken { by: ObjectKey },
     /// It needs a change that is held back itself.
     Depends { on: ObjectKey },
+}
+
+impl Hold {
+    /// Whether an approval lets the change go. What does not wait for one waits for a change in
+    /// Git, on the target or in the configuration.
+    pub fn waits_for_approval(&self) -> bool {
+        match self {
+            Self::Budget
+            | Self::Protected
+            | Self::ApprovalRequired
+            | Self::Drift
+            | Self::FileStays { .. }
+            | Self::MayMove { .. } => true,
+            Self::PruneOff
+            | Self::Foreign
+            | Self::Released
+            | Self::OtherStack { .. }
+            | Self::RouteTaken { .. }
+            | Self::Depends { .. } => false,
+        }
+    }
 }
 
 /// A change that is held back.
@@ -128,6 +163,10 @@ pub struct Plan {
     pub target: String,
     pub waves: Vec<Vec<Change>>,
     pub held: Vec<Held>,
+    /// Objects that left this stack's manifests for another stack's, which takes them over: they
+    /// are neither deleted nor made anew.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub moving: BTreeMap<ObjectKey, String>,
     /// What a reader should know beforehand.
     pub notes: Vec<String>,
 }
@@ -143,12 +182,85 @@ pub struct Inputs<'a> {
     /// Of the objects that [`candidates`] names, those that already are what Git wants.
     pub equal: &'a BTreeSet<ObjectKey>,
     pub gateway_version: &'a str,
-    pub prune: bool,
-    pub deletion_limit: usize,
+    pub rules: Rules,
+    /// Objects that are never deleted without an approval.
+    pub protected: &'a BTreeSet<ObjectKey>,
+    /// Objects that the stack was told to let go of.
+    pub released: &'a BTreeSet<ObjectKey>,
+    /// Files that described owned objects, are still in Git, and are not read as manifests.
+    pub unread: &'a BTreeMap<ObjectKey, String>,
+    pub neighbours: &'a Neighbours,
+    /// What was decided on the part of an earlier plan that waited for an approval.
+    pub standing: Option<&'a Standing>,
     /// Deletions of this stack in the last 24 hours.
     pub recent_deletions: usize,
     /// Since when deletions of this stack are held back, if they are.
     pub held_since: Option<i64>,
+}
+
+/// A stack's own rules.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules {
+    /// Whether owned objects that left Git are deleted.
+    pub prune: bool,
+    pub deletion_limit: usize,
+    pub require_approval: RequireApproval,
+    /// Whether putting back what was changed by hand waits for an approval.
+    pub drift_waits: bool,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            prune: true,
+            deletion_limit: 3,
+            require_approval: RequireApproval::Never,
+            drift_waits: false,
+        }
+    }
+}
+
+/// What the other stacks of the target describe at the heads of their branches. Asked for only
+/// where it matters: when an object leaves this stack, or another stack owns one that this one
+/// describes.
+#[derive(Debug, Clone, Default)]
+pub struct Neighbours {
+    /// The stacks whose manifests were read.
+    pub read: BTreeSet<String>,
+    pub describe: BTreeMap<ObjectKey, BTreeSet<String>>,
+    /// The stacks of the same branch whose manifests could not be read: what leaves this stack may
+    /// be on its way there.
+    pub unreadable: BTreeSet<String>,
+}
+
+impl Neighbours {
+    /// The stack that describes the object now, the first by name.
+    fn describer(&self, key: &ObjectKey) -> Option<&str> {
+        self.describe.get(key)?.first().map(String::as_str)
+    }
+
+    /// Whether the stack is known not to describe the object any more.
+    fn lets_go(&self, stack: &str, key: &ObjectKey) -> bool {
+        let describes = self
+            .describe
+            .get(key)
+            .is_some_and(|stacks| stacks.contains(stack));
+        self.read.contains(stack) && !describes
+    }
+}
+
+/// Whether a plan would depend on what other stacks of the target describe.
+pub fn needs_neighbours(
+    stack: &str,
+    desired: &PreparedDesired,
+    live: &Live,
+    inventory: &Inventory,
+) -> bool {
+    inventory.iter().any(|(key, owned)| {
+        let is_ours = owned.stack == stack;
+        let is_wanted = desired.contains_key(key);
+        is_ours && !is_wanted && live.contains_key(key) || !is_ours && is_wanted
+    })
 }
 
 /// The live objects that must be compared field by field before planning: those that nobody owns,
@@ -185,6 +297,8 @@ impl Plan {
     pub fn new(inputs: Inputs<'_>) -> Self {
         let mut draft = Draft::classify(inputs);
         draft.hold_deletions();
+        draft.hold_writes();
+        draft.heed_approval();
         draft.settle_routes();
         draft.into_plan()
     }
@@ -201,6 +315,16 @@ impl Plan {
     /// Whether carrying it out sends requests that change the target.
     pub fn writes(&self) -> bool {
         self.changes().any(|change| change.action.writes())
+    }
+
+    /// The part that waits for an approval, as a plan of its own.
+    pub fn remainder(&self) -> Option<Remainder> {
+        let waiting = self
+            .held
+            .iter()
+            .filter(|held| held.hold.waits_for_approval())
+            .map(|held| held.change.clone());
+        Remainder::of(&self.stack, &self.target, waiting)
     }
 
     /// Names what the plan does: stack, target, and every change with its before and after. Not
@@ -236,10 +360,19 @@ impl fmt::Display for Plan {
             target,
             waves,
             held,
+            moving,
             notes,
         } = self;
+        let moving = moving.iter().map(|(object, other)| {
+            format!("{object} moves to the stack {other}, which takes it over")
+        });
+        let notes: Vec<String> = moving.chain(notes.iter().cloned()).collect();
         if self.is_empty() {
-            return writeln!(f, "{stack} → {target}: in step, nothing to do");
+            writeln!(f, "{stack} → {target}: in step, nothing to do")?;
+            for note in notes {
+                writeln!(f, "  note: {note}")?;
+            }
+            return Ok(());
         }
         writeln!(f, "{stack} → {target}:")?;
         for (index, wave) in waves.iter().enumerate() {
@@ -273,8 +406,9 @@ fn write_change(f: &mut fmt::Formatter<'_>, change: &Change) -> fmt::Result {
         Action::Create => '+',
         Action::Update => '~',
         Action::Delete => '-',
+        Action::Replace => '±',
         Action::Adopt => '=',
-        Action::Forget => '.',
+        Action::Forget | Action::Release => '.',
     };
     write!(
         f,

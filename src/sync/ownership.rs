@@ -1,0 +1,305 @@
+//! Taking an object over, and letting go of one, by a person's word. Both change the inventory
+//! alone, as a run of their own with who and why; nothing is written to the target.
+
+use std::collections::BTreeMap;
+
+use serde_json::json;
+
+use super::{
+    apply,
+    lease::Holding,
+    look::{self, LookError},
+    run::{Context, Report, RunError, silent},
+};
+use crate::{
+    app::{App, Stack},
+    domain::{
+        audit::event::{EventType, NewEvent, Person},
+        canonical::{Digest, canonical},
+        inventory::Owned,
+        normalize,
+        object::ObjectKey,
+        run::{Action, ChangeRecord, Outcome, RunStatus, Trigger},
+    },
+    store::{self, Body, Finish, Intent, InventoryChange, Settle, StackState},
+};
+
+#[derive(Debug, thiserror::Error)]
+pub enum OwnershipError {
+    /// A sentence for each object that it cannot be done for; none of them was changed.
+    #[error("{}", .0.join("\n"))]
+    Refused(Vec<String>),
+    #[error(transparent)]
+    Look(#[from] LookError),
+    #[error(transparent)]
+    Run(#[from] RunError),
+    #[error(transparent)]
+    Store(#[from] store::Error),
+}
+
+/// Who asks for it, and why.
+#[derive(Debug, Clone)]
+pub struct Wish {
+    pub by: Person,
+    pub reason: String,
+}
+
+/// Makes a stack the owner of objects that Git describes and nobody owns. What differs from Git is
+/// brought in step by the run that follows. The caller holds the target's lease.
+pub async fn adopt(
+    app: &App,
+    holding: &Holding,
+    stack: &Stack,
+    objects: &[ObjectKey],
+    wish: Wish,
+) -> Result<Report, OwnershipError> {
+    let state = state_of(app, stack).await?;
+    let head = look::head(app, stack).await?;
+    let wanted = look::wanted(app, stack, &head).await?;
+    let look = look::look(app, stack, &state, wanted, app.now()).await?;
+    let mut refused = Vec::new();
+    for key in objects {
+        let owner = look.inventory.get(key).map(|owned| owned.stack.as_str());
+        if !look.wanted.desired.contains_key(key) {
+            refused.push(format!(
+                "{key} is described by no manifest of {} at {}, so that owning it would mean \
+                 deleting it: add its manifest first (lockstep import writes one)",
+                stack.name,
+                head.short()
+            ));
+        } else if !look.observation.live.contains_key(key) {
+            refused.push(format!(
+                "{key} is not on {}: lockstep sync {} makes it",
+                stack.target.name, stack.name
+            ));
+        } else if owner == Some(&stack.name) {
+            refused.push(format!("{key} belongs to {} already", stack.name));
+        } else if let Some(owner) = owner.filter(|owner| app.stacks.contains_key(*owner)) {
+            refused.push(format!(
+                "{key} belongs to the stack {owner}: remove it from that stack's manifests, or let \
+                 go of it with `lockstep release {owner} {key} --reason …`"
+            ));
+        }
+    }
+    if !refused.is_empty() {
+        return Err(OwnershipError::Refused(refused));
+    }
+
+    let context = context(app, holding, stack, &state, wish.by);
+    let wave: Vec<_> = look
+        .plan
+        .held
+        .iter()
+        .map(|held| held.change.clone())
+        .filter(|change| objects.contains(&change.object))
+        .collect();
+    // As they are on the target now, read as closely as is safe.
+    let live = apply::previous_bodies(&stack.target, &wave, &look.observation)
+        .await
+        .map_err(|error| LookError::target(stack, error))?;
+    let mut inventory = Vec::new();
+    let mut bodies = Vec::new();
+    let mut records = Vec::new();
+    for (key, position) in objects.iter().zip(0..) {
+        let observed = look.observation.text(key, &app.masker, false);
+        let before = live.get(key).map(|body| {
+            let text = canonical(
+                &app.masker
+                    .mask(&normalize::comparable(key.kind, body), false),
+            );
+            Body {
+                digest: Digest::of(text.as_bytes()),
+                text,
+            }
+        });
+        let seen = look.observation.live.get(key).map(|seen| seen.digest);
+        let Some(before) = before.or_else(|| observed.clone()) else {
+            continue;
+        };
+        let owned = Owned {
+            stack: stack.name.clone(),
+            desired: before.digest,
+            observed: seen,
+            listed: look.observation.listed_digest(key),
+            gateway_version: look.observation.version.clone(),
+            run: context.run.clone(),
+            path: None,
+            since: context.started_at,
+            observed_at: context.started_at,
+        };
+        records.push(record(
+            position,
+            key,
+            Action::Adopt,
+            &wish.reason,
+            Some(before.digest),
+        ));
+        inventory.push(InventoryChange::put(key.clone(), owned));
+        inventory.push(InventoryChange::Retake {
+            object: key.clone(),
+            stack: stack.name.clone(),
+        });
+        bodies.push(before);
+        bodies.extend(observed);
+    }
+    let report = put_on_record(
+        context,
+        EventType::ObjectAdopted,
+        &wish.reason,
+        records,
+        inventory,
+        bodies,
+    )
+    .await?;
+    app.store.want(&stack.id(), Trigger::Manual).await?;
+    Ok(report)
+}
+
+/// Makes a stack let go of objects: they stay on the target and belong to nobody. The caller holds
+/// the target's lease.
+pub async fn release(
+    app: &App,
+    holding: &Holding,
+    stack: &Stack,
+    objects: &[ObjectKey],
+    wish: Wish,
+) -> Result<Report, OwnershipError> {
+    let state = state_of(app, stack).await?;
+    let inventory = app.store.inventory(&stack.target.name, "").await?;
+    let refused: Vec<String> = objects
+        .iter()
+        .filter_map(|key| match inventory.get(key) {
+            Some(owned) if owned.stack == stack.name => None,
+            Some(owned) => Some(format!("{key} belongs to the stack {}", owned.stack)),
+            None => Some(format!(
+                "{key} belongs to no stack of {}",
+                stack.target.name
+            )),
+        })
+        .collect();
+    if !refused.is_empty() {
+        return Err(OwnershipError::Refused(refused));
+    }
+    let context = context(app, holding, stack, &state, wish.by);
+    let owners: BTreeMap<_, _> = inventory.into_iter().collect();
+    let records = objects
+        .iter()
+        .zip(0..)
+        .map(|(key, position)| {
+            let before = owners.get(key).map(|owned| owned.desired);
+            record(position, key, Action::Release, &wish.reason, before)
+        })
+        .collect();
+    let changes = objects
+        .iter()
+        .map(|object| InventoryChange::Release {
+            object: object.clone(),
+            stack: stack.name.clone(),
+            run: context.run.clone(),
+        })
+        .collect();
+    put_on_record(
+        context,
+        EventType::ObjectReleased,
+        &wish.reason,
+        records,
+        changes,
+        Vec::new(),
+    )
+    .await
+}
+
+async fn state_of(app: &App, stack: &Stack) -> store::Result<StackState> {
+    let state = app.store.stack_state(&stack.name).await?;
+    Ok(state.unwrap_or_else(|| stack.fresh_state()))
+}
+
+fn context<'a>(
+    app: &'a App,
+    holding: &'a Holding,
+    stack: &'a Stack,
+    state: &'a StackState,
+    by: Person,
+) -> Context<'a> {
+    Context {
+        app,
+        holding,
+        stack,
+        state,
+        run: app.new_run_id(),
+        trigger: Trigger::Manual,
+        deliveries: Vec::new(),
+        started_at: app.now(),
+        operator: Some(by),
+        progress: &silent,
+    }
+}
+
+fn record(
+    position: i64,
+    key: &ObjectKey,
+    action: Action,
+    reason: &str,
+    before: Option<Digest>,
+) -> ChangeRecord {
+    ChangeRecord {
+        position,
+        object: key.clone(),
+        action,
+        reason: reason.to_owned(),
+        before,
+        after: before,
+        fields: Vec::new(),
+        outcome: Outcome::Applied,
+        message: None,
+    }
+}
+
+async fn put_on_record(
+    context: Context<'_>,
+    event_type: EventType,
+    reason: &str,
+    records: Vec<ChangeRecord>,
+    inventory: Vec<InventoryChange>,
+    bodies: Vec<Body>,
+) -> Result<Report, OwnershipError> {
+    let events = records
+        .iter()
+        .map(|record| NewEvent {
+            object: Some(record.object.clone()),
+            people: context.people(None),
+            ..context.event(event_type, json!({"reason": reason, "body": record.before}))
+        })
+        .collect();
+    let finish = Finish {
+        status: RunStatus::Succeeded,
+        message: Some(reason.to_owned()),
+        at: context.app.now(),
+        outcomes: Vec::new(),
+        bodies,
+        inventory,
+        settle: Settle::Keep,
+        problem: None,
+        holds_deletions: None,
+        events,
+    };
+    let intent = Intent {
+        changes: records.clone(),
+        ..Intent::default()
+    };
+    let new_run = context.new_run(None, None, None);
+    context
+        .app
+        .store
+        .record_run(context.holding.lease(), &new_run, &intent, &finish)
+        .await?;
+    Ok(Report {
+        run: Some(context.run),
+        status: RunStatus::Succeeded,
+        revision: None,
+        plan: None,
+        changes: records,
+        message: None,
+        again_at: None,
+    })
+}
