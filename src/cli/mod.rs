@@ -4,7 +4,9 @@ mod audit;
 mod demo;
 mod drift;
 mod history;
+mod objects;
 mod output;
+mod ownership;
 mod plan;
 mod sandbox;
 mod serve;
@@ -58,6 +60,8 @@ enum Command {
     Plan(plan::Plan),
     Sync(sync::Sync),
     Drift(drift::Drift),
+    Adopt(ownership::Adopt),
+    Release(ownership::Release),
     Status(status::Status),
     History(history::History),
     Show(show::Show),
@@ -138,6 +142,8 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Plan(plan) => plan.run(&context).await,
         Command::Sync(sync) => sync.run(&context).await,
         Command::Drift(drift) => drift.run(&context).await,
+        Command::Adopt(adopt) => adopt.run(&context).await,
+        Command::Release(release) => release.run(&context).await,
         Command::Status(status) => status.run(&context).await,
         Command::History(history) => history.run(&context).await,
         Command::Show(show) => show.run(&context).await,

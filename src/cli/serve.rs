@@ -104,9 +104,10 @@ struct Server {
 impl Server {
     async fn run(self, invocation: &Invocation, app: Option<App>) -> anyhow::Result<Exit> {
         let receives = self.state.receiver.is_some();
+        let signalled = until_signalled();
         let running = Running::start(self.listen, self.state, self.nudge, app).await?;
         announce(invocation, &running, receives)?;
-        until_signalled().await;
+        signalled.await;
         info!("stopping: what is under way ends first");
         running.stop().await?;
         Ok(Exit::Done)
@@ -243,15 +244,23 @@ async fn report_refusals(receiver: Arc<Receiver>, queue: Queue, shutdown: Cancel
     receiver.report_refusals(&queue).await;
 }
 
-/// Waits for SIGTERM or Ctrl-C.
-pub async fn until_signalled() {
+/// Ends at SIGTERM or Ctrl-C. They are heard from the call on, not from the first poll: whoever is
+/// told that the server listens may stop it at once.
+pub fn until_signalled() -> impl Future<Output = ()> {
     use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
-        let _ = tokio::signal::ctrl_c().await;
-        return;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
+    let terminate = signal(SignalKind::terminate());
+    let interrupt = signal(SignalKind::interrupt());
+    async move {
+        match (terminate, interrupt) {
+            (Ok(mut terminate), Ok(mut interrupt)) => {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+            }
+            _ => {
+                let _ = tokio::signal::ctrl_c().await;
+            }
+        }
     }
 }

@@ -3,16 +3,23 @@
 use clap::Args;
 use serde_json::json;
 
-use super::{Exit, Invocation, output};
+use super::{Exit, Invocation, objects, output};
 use crate::store::StackState;
 
 /// Show how every stack stands: its revision, its last run, what waits and what drifted.
 #[derive(Debug, Args)]
-pub struct Status {}
+pub struct Status {
+    /// List what is on every target and whose it is: owned, foreign, or claimed by another stack
+    #[arg(long)]
+    objects: bool,
+}
 
 impl Status {
     pub async fn run(self, invocation: &Invocation) -> anyhow::Result<Exit> {
         let app = invocation.open().await?;
+        if self.objects {
+            return objects::run(&app, invocation).await;
+        }
         let owned = app.store.owned_objects().await?;
         let mut states = app.store.stack_states().await?;
         for stack in app.stacks.values() {

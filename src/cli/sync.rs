@@ -59,7 +59,7 @@ impl Sync {
 }
 
 /// Who runs the command, as the operating system says; on record, and no proof.
-fn operator() -> Person {
+pub fn operator() -> Person {
     Person {
         name: None,
         login: std::env::var("USER")

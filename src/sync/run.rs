@@ -139,11 +139,42 @@ pub async fn run_stack(
     for warning in &look.wanted.warnings {
         info!(stack = %stack.name, "{warning}");
     }
-    if look.plan.writes() {
+    let moving: BTreeSet<String> = look.plan.moving.values().cloned().collect();
+    let report = if look.plan.writes() {
         context.write(look).await
     } else {
         context.record_only(look).await
+    }?;
+    wake_neighbours(app, stack, state, &report, &moving).await?;
+    Ok(report)
+}
+
+/// What this stack let go of, or mended, may be what others of the target wait for.
+async fn wake_neighbours(
+    app: &App,
+    stack: &Stack,
+    before: &StackState,
+    report: &Report,
+    moving: &BTreeSet<String>,
+) -> store::Result<()> {
+    let is_news = !report.changes.is_empty() || before.last_status != Some(report.status);
+    let mended = report.status == RunStatus::Succeeded && is_news;
+    if !mended && moving.is_empty() {
+        return Ok(());
     }
+    for other in app.store.stack_states().await? {
+        let Some(neighbour) = app
+            .stack(&other.stack)
+            .filter(|other| other.name != stack.name && other.target.name == stack.target.name)
+        else {
+            continue;
+        };
+        let waits = mended && other.last_status == Some(RunStatus::Parked);
+        if waits || moving.contains(&other.stack) {
+            app.store.want(&neighbour.id(), Trigger::Sweep).await?;
+        }
+    }
+    Ok(())
 }
 
 impl Context<'_> {

@@ -181,7 +181,13 @@ async fn note(app: &App, stack: &Stack, state: &StackState, drift: &Drift) -> an
     app.store
         .set_drift(&stack.name, count, seen, app.now())
         .await?;
-    if !changes.is_empty() && stack.drift == DriftPolicy::Revert {
+    // Where somebody is asked first, one state of drift asks once.
+    let wants_run = match stack.drift {
+        DriftPolicy::Report => false,
+        DriftPolicy::Revert => true,
+        DriftPolicy::Approve => state.drift_seen != Some(fingerprint),
+    };
+    if !changes.is_empty() && wants_run {
         app.store.want(&stack.id(), Trigger::Drift).await?;
     }
     Ok(())

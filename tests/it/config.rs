@@ -7,6 +7,7 @@ use lockstep::{
         Config, ConfigErrors, DriftPolicy, FileFilter, ReceiverConfig, RepositoryPath, SecretKey,
         Storage,
     },
+    domain::guard::RequireApproval,
     webhook::Scheme,
 };
 use proptest::prelude::*;
@@ -162,6 +163,8 @@ target = "staging"
 drift = "revert"
 prune = false
 deletion_limit = 0x10
+protect = ["oas/payments*"]
+require_approval = "deletions"
 include = ["*.yaml"]
 exclude = ["secret*"]
 "#;
@@ -223,6 +226,13 @@ fn every_key_is_read() {
         (stack.drift, stack.prune, stack.deletion_limit),
         (DriftPolicy::Revert, false, 16)
     );
+    assert!(
+        stack
+            .protect
+            .names("oas/payments-v2", "payments-v2", "Payments")
+    );
+    assert!(!stack.protect.names("oas/orders", "orders", "payments"));
+    assert_eq!(stack.require_approval, RequireApproval::Deletions);
     assert!(stack.files.matches("a.yaml") && !stack.files.matches("a/b.yaml"));
     assert!(!stack.files.matches("secret.yaml"));
 }
@@ -385,7 +395,11 @@ nodes = ["http://gateway:8080"] >> nodes = "http://a"
 [stack.shop] >> path = "a\\b"
     stack.shop.path: must be a folder of the repository, like "apis/shop": no leading /, no . or .. parts, no \
 [stack.shop] >> drift = "fix"
-    stack.shop.drift: must be "report" or "revert"
+    stack.shop.drift: must be "report", "revert" or "approve"
+[stack.shop] >> require_approval = "sometimes"
+    stack.shop.require_approval: must be "always", "deletions" or "never"
+[stack.shop] >> protect = ["a", "["]
+    stack.shop.protect[1]: error parsing glob '[': unclosed character class; missing ']'
 [stack.shop] >> deletion_limit = -1
     stack.shop.deletion_limit: must be a whole number, 0 or more
 [stack.shop] >> deletion_limit = 1.5
@@ -744,7 +758,7 @@ fn the_example_is_valid_and_its_comments_show_the_real_defaults() {
             .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase()))
     };
     let defaults = EXAMPLE.lines().filter(|line| is_default(line)).count();
-    assert_eq!(defaults, 15);
+    assert_eq!(defaults, 17);
     let with_defaults: Vec<&str> = EXAMPLE
         .lines()
         .map(|line| if is_default(line) { &line[1..] } else { line })

@@ -19,7 +19,7 @@ use lockstep::{
     config::Config,
     domain::{
         audit::event::{Event, Header},
-        run::{RunId, RunStatus},
+        run::{RunId, RunStatus, Trigger},
     },
     http::{self, receiver::Receiver},
     sandbox::gateway::{Gateway, GatewayOptions, Seen},
@@ -174,6 +174,25 @@ impl TestApp {
         let mut app = App::open(&config).await.unwrap();
         app.lag_patience = Duration::ZERO;
         app
+    }
+
+    /// A worker that was started anew with other lines for the stack.
+    pub async fn reconfigured(&self, lines: &str) -> App {
+        let services = self.services.as_ref();
+        let text = config_text(self.repo.path(), &self.gateway.url(), lines, services);
+        let config = parse(&text, self.folder.path(), services, &BTreeMap::new());
+        let mut app = App::open(&config).await.unwrap();
+        app.lag_patience = Duration::ZERO;
+        app
+    }
+
+    /// What a run by hand of a worker with another configuration comes to.
+    pub async fn sync_with(&self, app: &App) -> Report {
+        let stack = app.stack("shop").unwrap();
+        app.store.want(&stack.id(), Trigger::Manual).await.unwrap();
+        let mut reports = worker::run_pending(app).await.unwrap();
+        assert_eq!(reports.len(), 1, "{reports:#?}");
+        reports.remove(0)
     }
 
     pub fn nats(&mut self) -> &mut Nats {
