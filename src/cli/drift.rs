@@ -1,15 +1,18 @@
 //! `lockstep drift [STACK]`: what was changed by hand since the last run.
 
+use std::collections::BTreeMap;
+
 use clap::Args;
 use serde_json::json;
 
 use super::{Exit, Invocation, find_stack, output, take_target};
-use crate::sync::schedule::check_drift;
+use crate::sync::{handwork, schedule::check_drift};
 
 /// Show what was changed on the gateways since the last run, and not by a run.
 ///
 /// Nothing is written, and nothing is put back: the stack's `drift` rule, or `lockstep sync`, does
-/// that. Exit code 0: nothing; 2: something was; 1: it could not be found out.
+/// that. Objects that appeared and belong to no stack are listed and left alone. Exit code 0:
+/// nothing of the stacks' was changed; 2: something was; 1: it could not be found out.
 #[derive(Debug, Args)]
 pub struct Drift {
     /// One stack; all of them without it
@@ -26,6 +29,7 @@ impl Drift {
         let mut found = Vec::new();
         let mut text = String::new();
         let mut total = 0;
+        let mut looked = BTreeMap::new();
         for stack in stacks {
             let Some(state) = app.store.stack_state(&stack.name).await? else {
                 text.push_str(&format!("{}: has had no run yet\n", stack.name));
@@ -55,9 +59,28 @@ impl Drift {
                 }
             }
             found.push(json!({"stack": stack.name, "settled": state.settled, "changes": changes}));
+            looked.insert(stack.target.name.clone(), drift.look);
+        }
+        let mut appeared = Vec::new();
+        for (name, look) in &looked {
+            let Some(target) = app.targets.get(name) else {
+                continue;
+            };
+            let live = &look.observation.live;
+            let foreign = handwork::foreign(&app, target, "", live, &look.inventory).await?;
+            for (object, at) in &foreign.first_seen {
+                if *at > foreign.since {
+                    let at = output::moment(*at);
+                    text.push_str(&format!(
+                        "{name}: {object} appeared, belongs to no stack and is left alone; first \
+                         seen {at}\n"
+                    ));
+                    appeared.push(json!({"target": name, "object": object, "first_seen": at}));
+                }
+            }
         }
         if invocation.is_json() {
-            output::json(&json!({"drifted": total, "stacks": found}))?;
+            output::json(&json!({"drifted": total, "stacks": found, "appeared": appeared}))?;
         } else {
             output::text(&text);
         }

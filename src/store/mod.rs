@@ -32,6 +32,7 @@ mod person;
 pub mod queue;
 pub mod runs;
 pub mod stack;
+mod target;
 
 pub use db::{FILE, POSTGRES_MIGRATIONS, PgOptions, SQLITE_MIGRATIONS, Store};
 pub use error::{Error, Result};
@@ -46,3 +47,4 @@ pub use person::Erased;
 pub use queue::{LocalQueue, PutError, QueueDepth, QueueLimits, QueueMessage};
 pub use runs::{ChangeOutcome, Finish, Intent, NewRun, OpenRun, Run, Settle, Undo};
 pub use stack::{StackState, StackTarget};
+pub use target::{Foreign, Reverts};

@@ -330,7 +330,9 @@ pub(super) async fn settle(
              last_revision = excluded.last_revision, \
              last_success_at = coalesce(excluded.last_success_at, stack_state.last_success_at), \
              drifted = case when excluded.last_success_at is null then stack_state.drifted \
-             else 0 end",
+             else 0 end, \
+             drift_seen = case when excluded.last_success_at is null then stack_state.drift_seen \
+             end",
         )
         .bind(&stack.stack)
         .bind(&stack.target)

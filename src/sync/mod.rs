@@ -5,6 +5,7 @@
 //! [`schedule`] holds the timers.
 
 pub mod apply;
+pub mod handwork;
 pub mod lease;
 mod leaving;
 pub mod look;

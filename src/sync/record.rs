@@ -17,7 +17,7 @@ use crate::{
         canonical::{Digest, canonical},
         inventory::Owned,
         object::ObjectKey,
-        plan::{Hold, Plan},
+        plan::{Hold, Plan, REBASED},
         revision::Revision,
         run::{Action, ChangeRecord, Outcome, RunId, RunStatus},
     },
@@ -586,6 +586,7 @@ impl Context<'_> {
             .iter()
             .map(|record| {
                 let event_type = match record.outcome {
+                    Outcome::Applied if record.reason == REBASED => EventType::GatewayRebased,
                     Outcome::Applied => EventType::ChangeApplied,
                     Outcome::Repaired => EventType::ChangeRepaired,
                     Outcome::Held => EventType::ChangeHeld,

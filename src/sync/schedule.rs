@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{
+    handwork,
     lease::Holding,
     look::{self, Look},
 };
@@ -22,7 +23,7 @@ use crate::{
     domain::{
         audit::event::{Actor, EventType, NewEvent},
         canonical::Digest,
-        plan::Change,
+        plan::{Change, REBASED},
         run::Trigger,
     },
     store::{self, StackState},
@@ -87,6 +88,12 @@ impl Drift {
             .filter(|change| change.drifted)
             .collect()
     }
+
+    /// Whether another version of the gateway prints objects otherwise, and that is not on record.
+    pub fn is_rebase(&self) -> bool {
+        let mut changes = self.look.plan.changes();
+        changes.any(|change| change.reason == REBASED)
+    }
 }
 
 /// Compares what is live with what the last run left, at the revision that was settled last.
@@ -119,7 +126,7 @@ pub async fn drift(app: &App, target: &str) -> anyhow::Result<Vec<Drift>> {
 }
 
 async fn drift_held(app: &App, target: &str) -> anyhow::Result<Vec<Drift>> {
-    let mut found = Vec::new();
+    let mut found: Vec<Drift> = Vec::new();
     // An open run must be resolved first: what it may have written is unknown, not drift.
     if !app.store.open_runs(target).await?.is_empty() {
         return Ok(found);
@@ -137,6 +144,14 @@ async fn drift_held(app: &App, target: &str) -> anyhow::Result<Vec<Drift>> {
             Ok(None) => {}
             Err(error) => warn!(stack = %stack.name, %error, "the drift check could not look"),
         }
+    }
+    if let (Some(drift), Some(target)) = (found.first(), app.targets.get(target)) {
+        let Look {
+            observation,
+            inventory,
+            ..
+        } = &drift.look;
+        handwork::note_foreign(app, target, "", &observation.live, inventory).await?;
     }
     Ok(found)
 }
@@ -187,7 +202,22 @@ async fn note(app: &App, stack: &Stack, state: &StackState, drift: &Drift) -> an
         DriftPolicy::Revert => true,
         DriftPolicy::Approve => state.drift_seen != Some(fingerprint),
     };
-    if !changes.is_empty() && wants_run {
+    let flapping = if wants_run && !changes.is_empty() {
+        handwork::flapping(app, stack, &changes).await?
+    } else {
+        None
+    };
+    if let Some(flapping) = flapping {
+        warn!(stack = %stack.name, "{}", flapping.message);
+        app.store
+            .postpone(
+                &stack.name,
+                state.attempt,
+                flapping.until,
+                &flapping.message,
+            )
+            .await?;
+    } else if !changes.is_empty() && wants_run || changes.is_empty() && drift.is_rebase() {
         app.store.want(&stack.id(), Trigger::Drift).await?;
     }
     Ok(())

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Change, Held, Hold, Inputs, Plan, Prepared, Seen, is_collision_rename};
+use super::{Change, Held, Hold, Inputs, Plan, Prepared, REBASED, Seen, is_collision_rename};
 use crate::domain::{
     approval::{Remainder, Verdict},
     guard::{self, Budget, RequireApproval},
@@ -173,7 +173,7 @@ impl<'a> Draft<'a> {
             let reason = if unknown {
                 "found as Git wants it"
             } else {
-                "another version of the gateway prints it otherwise"
+                REBASED
             };
             self.records.push(change(Action::Adopt, reason));
             return;

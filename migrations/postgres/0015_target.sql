@@ -1,0 +1,10 @@
+-- What was on a target that no stack owns, and since when: a JSON object from object to the time
+-- at which it was first seen, microseconds UTC.
+create table target_state (
+    target text not null,
+    node text not null,
+    foreign_objects text not null,
+    since bigint not null,
+    seen_at bigint not null,
+    primary key (target, node)
+);
