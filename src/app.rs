@@ -97,6 +97,8 @@ pub struct App {
     pub stacks: Arc<BTreeMap<String, Arc<Stack>>>,
     pub targets: Arc<BTreeMap<String, Arc<Target>>>,
     pub config_hash: String,
+    /// Where the end of the history is noted outside of the database.
+    pub witness: Option<PathBuf>,
     /// Where the embedded store, or this process's caches, lie.
     pub folder: PathBuf,
 }
@@ -123,6 +125,7 @@ impl App {
             stacks: Arc::new(stacks),
             targets: Arc::new(targets),
             config_hash: config.hash().to_owned(),
+            witness: config.witness.clone(),
             folder,
         })
     }

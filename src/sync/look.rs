@@ -17,9 +17,10 @@ use crate::{
     domain::{
         canonical::Digest,
         diff::{FieldChange, diff},
+        guard::RequireApproval,
         inventory::Inventory,
         object::ObjectKey,
-        plan::{Change, Inputs, Plan, PreparedDesired, prepare},
+        plan::{Change, Inputs, Plan, PreparedDesired, Rules, prepare},
         revision::Revision,
         run::Action,
         secrets::Masker,
@@ -184,6 +185,7 @@ pub async fn look(
     .await
     .map_err(|error| LookError::target(stack, error))?;
     let leaving = leaving(app, stack, &wanted, &observation.live, &inventory).await?;
+    let is_doubtful = app.store.is_doubtful(&target.name).await?;
     let released = app.store.released(&target.name, &stack.name).await?;
     let recent = app.store.deletions_since(&stack.name, now - DAY).await?;
     let mut plan = Plan::new(Inputs {
@@ -194,7 +196,13 @@ pub async fn look(
         inventory: &inventory,
         equal: &equal,
         gateway_version: &observation.version,
-        rules: stack.rules,
+        rules: Rules {
+            require_approval: match stack.rules.require_approval {
+                RequireApproval::Never if is_doubtful => RequireApproval::Deletions,
+                rule => rule,
+            },
+            ..stack.rules
+        },
         protected: &leaving.protected,
         released: &released,
         unread: &leaving.unread,
@@ -203,6 +211,13 @@ pub async fn look(
         recent_deletions: usize::try_from(recent).unwrap_or(usize::MAX),
         held_since: state.held_since,
     });
+    if is_doubtful {
+        plan.notes.push(format!(
+            "the database knows less than what it told before, as one does that was restored from a \
+             backup: deletions wait until `lockstep recover {}`",
+            target.name
+        ));
+    }
     describe(app, &mut plan, &wanted.desired, &inventory, &observation).await?;
     Ok(Look {
         wanted,

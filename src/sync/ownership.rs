@@ -142,15 +142,8 @@ pub async fn adopt(
         bodies.push(before);
         bodies.extend(observed);
     }
-    let report = put_on_record(
-        context,
-        EventType::ObjectAdopted,
-        &wish.reason,
-        records,
-        inventory,
-        bodies,
-    )
-    .await?;
+    let events = object_events(&context, EventType::ObjectAdopted, &wish.reason, &records);
+    let report = put_on_record(context, &wish.reason, records, inventory, bodies, events).await?;
     app.store.want(&stack.id(), Trigger::Manual).await?;
     Ok(report)
 }
@@ -182,7 +175,7 @@ pub async fn release(
     }
     let context = context(app, holding, stack, &state, wish.by);
     let owners: BTreeMap<_, _> = inventory.into_iter().collect();
-    let records = objects
+    let records: Vec<ChangeRecord> = objects
         .iter()
         .zip(0..)
         .map(|(key, position)| {
@@ -198,23 +191,32 @@ pub async fn release(
             run: context.run.clone(),
         })
         .collect();
-    put_on_record(
-        context,
-        EventType::ObjectReleased,
-        &wish.reason,
-        records,
-        changes,
-        Vec::new(),
-    )
-    .await
+    let events = object_events(&context, EventType::ObjectReleased, &wish.reason, &records);
+    put_on_record(context, &wish.reason, records, changes, Vec::new(), events).await
 }
 
-async fn state_of(app: &App, stack: &Stack) -> store::Result<StackState> {
+fn object_events(
+    context: &Context<'_>,
+    event_type: EventType,
+    reason: &str,
+    records: &[ChangeRecord],
+) -> Vec<NewEvent> {
+    records
+        .iter()
+        .map(|record| NewEvent {
+            object: Some(record.object.clone()),
+            people: context.people(None),
+            ..context.event(event_type, json!({"reason": reason, "body": record.before}))
+        })
+        .collect()
+}
+
+pub(super) async fn state_of(app: &App, stack: &Stack) -> store::Result<StackState> {
     let state = app.store.stack_state(&stack.name).await?;
     Ok(state.unwrap_or_else(|| stack.fresh_state()))
 }
 
-fn context<'a>(
+pub(super) fn context<'a>(
     app: &'a App,
     holding: &'a Holding,
     stack: &'a Stack,
@@ -235,7 +237,7 @@ fn context<'a>(
     }
 }
 
-fn record(
+pub(super) fn record(
     position: i64,
     key: &ObjectKey,
     action: Action,
@@ -255,22 +257,14 @@ fn record(
     }
 }
 
-async fn put_on_record(
+pub(super) async fn put_on_record(
     context: Context<'_>,
-    event_type: EventType,
     reason: &str,
     records: Vec<ChangeRecord>,
     inventory: Vec<InventoryChange>,
     bodies: Vec<Body>,
+    events: Vec<NewEvent>,
 ) -> Result<Report, OwnershipError> {
-    let events = records
-        .iter()
-        .map(|record| NewEvent {
-            object: Some(record.object.clone()),
-            people: context.people(None),
-            ..context.event(event_type, json!({"reason": reason, "body": record.before}))
-        })
-        .collect();
     let finish = Finish {
         status: RunStatus::Succeeded,
         message: Some(reason.to_owned()),

@@ -15,6 +15,7 @@ use super::{
     look::{self, Look, LookError},
     observe::{self, Observation},
     record::{records, undo_record},
+    witness,
 };
 use crate::{
     app::{App, Stack},
@@ -146,6 +147,9 @@ pub async fn run_stack(
         context.record_only(look).await
     }?;
     wake_neighbours(app, stack, state, &report, &moving).await?;
+    if let Err(error) = witness::note(app).await {
+        warn!("{error:#}");
+    }
     Ok(report)
 }
 

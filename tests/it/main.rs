@@ -15,6 +15,7 @@ mod ownership;
 mod plan;
 mod queue;
 mod receiver;
+mod reclaim;
 mod sandbox;
 mod store;
 mod support;
