@@ -54,6 +54,7 @@ impl Recover {
                 .map(|stack| {
                     json!({
                         "stack": stack.stack,
+                        "node": stack.node,
                         "adopted": stack.adopted,
                         "differing": stack.differing,
                         "missing": stack.missing,
@@ -74,6 +75,7 @@ impl Recover {
 fn tell(found: &Reclaimed) -> String {
     let Reclaimed {
         stack,
+        node,
         adopted,
         differing,
         missing,
@@ -83,8 +85,10 @@ fn tell(found: &Reclaimed) -> String {
         let names: Vec<String> = keys.iter().map(ToString::to_string).collect();
         names.join(" ")
     };
+    let on_node = node.as_ref().map(|node| format!(" on {node}"));
     let mut text = format!(
-        "{stack}: {} objects equal Git and are owned again\n",
+        "{stack}{}: {} objects equal Git and are owned again\n",
+        on_node.unwrap_or_default(),
         adopted.len()
     );
     if !missing.is_empty() {

@@ -89,6 +89,13 @@ fn print(invocation: &Invocation, stack: &str, report: &Report) -> anyhow::Resul
             "revision": report.revision,
             "message": report.message,
             "changes": report.changes,
+            "nodes": report.nodes.iter().map(|report| json!({
+                "node": report.node,
+                "run": report.run,
+                "status": report.status,
+                "message": report.message,
+                "changes": report.changes,
+            })).collect::<Vec<_>>(),
         }));
     }
     let mut text = String::new();

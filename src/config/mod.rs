@@ -31,7 +31,7 @@ pub use self::{
     server::Server,
     stack::{DriftPolicy, FileFilter, Protect, RepositoryPath, Stack},
     storage::{Embedded, NatsServers, ScaledOut, Storage},
-    target::Target,
+    target::{Target, node_address},
     values::Name,
     webhook::Webhook,
 };

@@ -13,12 +13,12 @@ use super::{
     observe::{self, Observation},
 };
 use crate::{
-    app::{App, Stack},
+    app::{App, Stack, Target},
     domain::{
         canonical::Digest,
         diff::{FieldChange, diff},
         guard::RequireApproval,
-        inventory::Inventory,
+        inventory::{Inventory, Owned},
         object::ObjectKey,
         plan::{Change, Inputs, Plan, PreparedDesired, Rules, prepare},
         revision::Revision,
@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// What Git says at one revision.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Wanted {
     pub revision: Revision,
     pub author: git::Person,
@@ -170,7 +170,7 @@ pub async fn look(
 ) -> Result<Look, LookError> {
     const DAY: i64 = 24 * 60 * 60 * 1_000_000;
     let target = &stack.target;
-    let inventory = Arc::new(app.store.inventory(&target.name, "").await?);
+    let inventory = Arc::new(inventory(app, target).await?);
     let observation = observe::observe(&target.client, &inventory, &wanted.desired, &app.masker)
         .await
         .map_err(|error| LookError::target(stack, error))?;
@@ -187,7 +187,10 @@ pub async fn look(
     let leaving = leaving(app, stack, &wanted, &observation.live, &inventory).await?;
     let is_doubtful = app.store.is_doubtful(&target.name).await?;
     let released = app.store.released(&target.name, &stack.name).await?;
-    let recent = app.store.deletions_since(&stack.name, now - DAY).await?;
+    let recent = app
+        .store
+        .deletions_since(&stack.name, &target.node, now - DAY)
+        .await?;
     let mut plan = Plan::new(Inputs {
         stack: &stack.name,
         target: &target.name,
@@ -226,6 +229,21 @@ pub async fn look(
         released,
         plan,
     })
+}
+
+/// What is owned on a node. Ownership is the target's: what is owned on another node and was not
+/// yet seen on this one is owned here too, and unknown.
+pub async fn inventory(app: &App, target: &Target) -> store::Result<Inventory> {
+    let mut inventories = app.store.inventories(&target.name).await?;
+    let mut here = inventories.remove(&target.node).unwrap_or_default();
+    for (key, owned) in inventories.into_values().flatten() {
+        here.entry(key).or_insert(Owned {
+            observed: None,
+            listed: None,
+            ..owned
+        });
+    }
+    Ok(here)
 }
 
 /// Loads the bodies of the changed objects, and only those, to show what changes in them.

@@ -9,6 +9,7 @@ pub mod handwork;
 pub mod lease;
 mod leaving;
 pub mod look;
+mod nodes;
 pub mod observe;
 pub mod ownership;
 pub mod reclaim;

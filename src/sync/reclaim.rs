@@ -32,6 +32,8 @@ use crate::{
 #[derive(Debug, Default)]
 pub struct Reclaimed {
     pub stack: String,
+    /// The node, on a target of several.
+    pub node: Option<String>,
     /// Live, as Git wants them: owned now.
     pub adopted: Vec<ObjectKey>,
     /// Live, and not as Git wants them, or not to be compared: they belong to nobody.
@@ -46,10 +48,9 @@ pub struct Reclaimed {
 pub async fn reclaim(
     app: &App,
     holding: &Holding,
-    target: &Target,
+    target: &Arc<Target>,
     wish: &Wish,
 ) -> Result<Vec<Reclaimed>, OwnershipError> {
-    let before = app.store.inventory(&target.name, "").await?;
     let stacks: Vec<Arc<Stack>> = app
         .stacks
         .values()
@@ -67,44 +68,62 @@ pub async fn reclaim(
         }
         read.push(wanted);
     }
-    let unowned = Arc::new(Inventory::new());
     let mut done = Vec::new();
-    for (stack, wanted) in stacks.iter().zip(read) {
-        let observation = observe::observe(&target.client, &unowned, &wanted.desired, &app.masker)
-            .await
-            .map_err(|error| LookError::target(stack, error))?;
-        let contested = |key: &ObjectKey| describers.get(key).is_some_and(|count| *count > 1);
-        let equal: BTreeSet<ObjectKey> = observe::equal_objects(
-            &target.client,
-            &stack.name,
-            &wanted.desired,
-            &unowned,
-            &observation,
-            target.allow_jwt_document_reads,
-        )
-        .await
-        .map_err(|error| LookError::target(stack, error))?
-        .into_iter()
-        .filter(|key| !contested(key))
-        .collect();
-        let found = sort(stack, &wanted.desired, &observation, &equal, &before);
-        put(
-            app,
-            holding,
-            stack,
-            &wanted,
-            &observation,
-            &before,
-            wish,
-            &found,
-        )
-        .await?;
-        done.push(found);
+    for node in target.nodes() {
+        let before = app.store.inventory(&target.name, &node.node).await?;
+        for (stack, wanted) in stacks.iter().zip(&read) {
+            let here = stack.at(&node);
+            let observation = observe_unowned(&here, app, wanted).await?;
+            let mut equal = equal(&here, wanted, &observation).await?;
+            equal.retain(|key| describers.get(key) == Some(&1));
+            let mut found = sort(&here, &wanted.desired, &observation, &equal, &before);
+            put(
+                app,
+                holding,
+                &here,
+                wanted,
+                &observation,
+                &before,
+                wish,
+                &found,
+            )
+            .await?;
+            found.node = (!target.peers.is_empty()).then(|| node.address.clone());
+            done.push(found);
+        }
     }
     app.store
         .set_doubtful(std::slice::from_ref(&target.name), None, app.now(), None)
         .await?;
     Ok(done)
+}
+
+async fn observe_unowned(
+    stack: &Stack,
+    app: &App,
+    wanted: &Wanted,
+) -> Result<Observation, OwnershipError> {
+    let unowned = Arc::new(Inventory::new());
+    let observed =
+        observe::observe(&stack.target.client, &unowned, &wanted.desired, &app.masker).await;
+    Ok(observed.map_err(|error| LookError::target(stack, error))?)
+}
+
+async fn equal(
+    stack: &Stack,
+    wanted: &Wanted,
+    observation: &Observation,
+) -> Result<BTreeSet<ObjectKey>, OwnershipError> {
+    let equal = observe::equal_objects(
+        &stack.target.client,
+        &stack.name,
+        &wanted.desired,
+        &Inventory::new(),
+        observation,
+        stack.target.allow_jwt_document_reads,
+    )
+    .await;
+    Ok(equal.map_err(|error| LookError::target(stack, error))?)
 }
 
 fn sort(
@@ -158,7 +177,7 @@ async fn put(
     let mut inventory: Vec<InventoryChange> = before
         .iter()
         .filter(|(_, owned)| owned.stack == stack.name || !app.stacks.contains_key(&owned.stack))
-        .map(|(key, _)| InventoryChange::remove(key.clone()))
+        .map(|(key, _)| InventoryChange::remove(key.clone()).on(&stack.target.node))
         .collect();
     let mut bodies = Vec::new();
     let mut records = Vec::new();
@@ -178,7 +197,7 @@ async fn put(
             since: context.started_at,
             observed_at: context.started_at,
         };
-        inventory.push(InventoryChange::put(key.clone(), owned));
+        inventory.push(InventoryChange::put(key.clone(), owned).on(&stack.target.node));
         bodies.push(crate::store::Body {
             digest: prepared.digest,
             text: prepared.text.clone(),

@@ -10,6 +10,7 @@ mod gateway_contract;
 mod git;
 mod handwork;
 mod manifest;
+mod nodes;
 mod normalize;
 mod ownership;
 mod plan;
