@@ -722,7 +722,7 @@ async fn an_intent_becomes_a_run_with_its_outcomes(fixture: Fixture) {
     let NewRun {
         id,
         stack,
-        node,
+        node: _,
         trigger,
         revision: at,
         previous,
