@@ -2,8 +2,10 @@
 
 mod audit;
 mod demo;
+mod diff;
 mod drift;
 mod history;
+mod import;
 mod output;
 mod plan;
 mod sandbox;
@@ -55,6 +57,8 @@ enum Command {
     Demo(demo::Demo),
     Serve(serve::Serve),
     Validate(validate::Validate),
+    Import(import::Import),
+    Diff(diff::Diff),
     Plan(plan::Plan),
     Sync(sync::Sync),
     Drift(drift::Drift),
@@ -135,6 +139,8 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Demo(demo) => demo.run(&context).await,
         Command::Serve(serve) => serve.run(&context).await,
         Command::Validate(validate) => validate.run(&context),
+        Command::Import(import) => import.run(&context).await,
+        Command::Diff(diff) => diff.run(&context).await,
         Command::Plan(plan) => plan.run(&context).await,
         Command::Sync(sync) => sync.run(&context).await,
         Command::Drift(drift) => drift.run(&context).await,
@@ -201,17 +207,27 @@ fn find_stack<'a>(
     app: &'a App,
     name: &str,
 ) -> anyhow::Result<&'a std::sync::Arc<crate::app::Stack>> {
-    app.stack(name).with_context(|| {
-        let nearest = app
-            .stacks
-            .keys()
-            .max_by(|left, right| {
-                strsim::jaro_winkler(left, name).total_cmp(&strsim::jaro_winkler(right, name))
-            })
-            .map(|nearest| format!("; did you mean {nearest}?"))
-            .unwrap_or_default();
-        format!("there is no stack {name} in the configuration{nearest}")
-    })
+    let found = app.stack(name);
+    found.with_context(|| not_configured("stack", name, app.stacks.keys()))
+}
+
+/// The target of that name, or an error that names the nearest.
+fn find_target<'a>(
+    app: &'a App,
+    name: &str,
+) -> anyhow::Result<&'a std::sync::Arc<crate::app::Target>> {
+    let found = app.targets.get(name);
+    found.with_context(|| not_configured("target", name, app.targets.keys()))
+}
+
+fn not_configured<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a String>) -> String {
+    let nearest = known
+        .max_by(|left, right| {
+            strsim::jaro_winkler(left, name).total_cmp(&strsim::jaro_winkler(right, name))
+        })
+        .map(|nearest| format!("; did you mean {nearest}?"))
+        .unwrap_or_default();
+    format!("there is no {what} {name} in the configuration{nearest}")
 }
 
 /// Takes a target's lease for a command, and says who holds it while that takes.

@@ -8,6 +8,7 @@ mod crash;
 mod gateway_client;
 mod gateway_contract;
 mod git;
+mod import;
 mod manifest;
 mod normalize;
 mod plan;
