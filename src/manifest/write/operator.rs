@@ -23,12 +23,8 @@ pub(super) fn rewrite(drafts: &mut BTreeMap<ObjectKey, Draft<'_>>, options: &Opt
                     apis.insert(draft.manifest.object.id.clone(), draft.source());
                 }
             }
-            Kind::OasApi | Kind::McpProxy => {
-                draft.manifest.note = Some(
-                    "an OAS document is a manifest by itself and needs no resource".to_owned(),
-                );
-            }
-            Kind::Policy => {}
+            // An OAS document is a manifest by itself, and no resource for it is read so far.
+            Kind::OasApi | Kind::McpProxy | Kind::Policy => {}
         }
     }
     let policies = drafts
