@@ -431,6 +431,13 @@ impl Imported {
                     secret.variable, secret.object, secret.pointer, manifest.path
                 ));
             }
+            if resolves_in_part(&self.version) {
+                lines.push(format!(
+                    "This gateway ({}) resolves references in OAS documents only where a classic \
+                     definition has the same field; 5.14 and later resolve them all.",
+                    self.version
+                ));
+            }
         }
         lines.join("\n")
     }
@@ -475,4 +482,11 @@ impl Imported {
             .collect();
         format!("next:\n{}", numbered.join("\n"))
     }
+}
+
+/// Before 5.14 references are looked for in the classic projection of an OAS document alone.
+fn resolves_in_part(version: &str) -> bool {
+    let mut parts = version.trim_start_matches('v').split('.');
+    let mut number = || parts.next()?.parse::<u32>().ok();
+    matches!((number(), number()), (Some(major), Some(minor)) if (major, minor) < (5, 14))
 }

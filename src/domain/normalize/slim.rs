@@ -73,13 +73,21 @@ fn drop_filled(
             members.retain(|name, member| {
                 let length = pointer.len();
                 push_token(pointer, name);
-                let is_verbatim = verbatim(pointer);
-                if !is_verbatim {
+                let is_free = verbatim(pointer);
+                // Somebody wrote an empty list, or an empty map: the gateway fills in null. An
+                // empty object anywhere else is the gateway's.
+                let was_written = match member {
+                    Value::Array(items) => items.is_empty(),
+                    Value::Object(members) => {
+                        members.is_empty() && (is_free || MAPS.contains(&name.as_str()))
+                    }
+                    _ => false,
+                };
+                if !is_free {
                     drop_filled(member, pointer, name, verbatim);
                 }
                 pointer.truncate(length);
-                // Free JSON says something wherever it is filled, also with zeros.
-                is_map || !is_zero(member)
+                is_map || was_written || !is_zero(member)
             });
         }
         Value::Array(items) => {
@@ -102,7 +110,8 @@ mod tests {
     #[test]
     fn zeros_go_and_what_users_named_stays() {
         let read = json!({
-            "api_id": "a", "is_oas": false, "slug": "", "domain": null, "tags": [],
+            "api_id": "a", "is_oas": false, "slug": "", "domain": null, "tags": [], "tag_headers": null,
+            "scopes": {"jwt": {}}, "upstream_certificates": {},
             "cache_options": {"cache_timeout": 0, "enable_cache": false},
             "auth_configs": {"authToken": {"use_param": false}},
             "config_data": {"zero": 0, "none": null},
@@ -113,7 +122,7 @@ mod tests {
         assert_eq!(
             slim,
             json!({
-                "api_id": "a",
+                "api_id": "a", "tags": [], "upstream_certificates": {},
                 "auth_configs": {"authToken": {}},
                 "config_data": {"zero": 0, "none": null},
                 "version_data": {"versions": {"Default": {"global_headers": {"X-Empty": ""},
