@@ -19,7 +19,7 @@ use serde_json::json;
 use super::{Exit, Invocation, find_target, output, take_target, validate::collect};
 use crate::{
     app::Target,
-    domain::object::ObjectKey,
+    domain::object::{Kind, ObjectKey},
     git::Selection,
     manifest::{
         self, SourceFile,
@@ -342,7 +342,7 @@ impl Imported {
                 "layout": manifest.layout,
                 "outcome": outcome.word(),
                 "problem": if let Outcome::Failed(reason) = outcome { Some(reason) } else { None },
-                "note": manifest.note,
+                "notes": manifest.notes,
                 "differs": manifest.differs,
             })).collect::<Vec<_>>(),
             "secrets": self.secrets().map(|(manifest, secret)| json!({
@@ -364,7 +364,7 @@ impl Imported {
             let Manifest {
                 object,
                 path,
-                note,
+                notes,
                 differs,
                 ..
             } = manifest;
@@ -379,12 +379,12 @@ impl Imported {
                 )),
                 Outcome::Failed(reason) => lines.push(format!("failed: {object}: {reason}")),
             }
-            if let Some(note) = note {
-                lines.push(format!("  in its native form: {note}"));
+            for note in notes {
+                lines.push(format!("note: {object}: {note}"));
             }
             if !differs.is_empty() {
                 lines.push(format!(
-                    "  cannot be written so that it plans empty: {}",
+                    "differs: {object} cannot be written so that it plans empty: {}",
                     differs.join(", ")
                 ));
             }
@@ -431,7 +431,10 @@ impl Imported {
                     secret.variable, secret.object, secret.pointer, manifest.path
                 ));
             }
-            if resolves_in_part(&self.version) {
+            let in_documents = self
+                .secrets()
+                .any(|(_, secret)| secret.object.kind == Kind::OasApi);
+            if in_documents && resolves_in_part(&self.version) {
                 lines.push(format!(
                     "This gateway ({}) resolves references in OAS documents only where a classic \
                      definition has the same field; 5.14 and later resolve them all.",
@@ -484,8 +487,12 @@ impl Imported {
     }
 }
 
-/// Before 5.14 references are looked for in the classic projection of an OAS document alone.
+/// Before 5.14 references are looked for in the classic projection of an OAS document alone. A
+/// gateway that was built from sources does not know its version.
 fn resolves_in_part(version: &str) -> bool {
+    if version.ends_with("-dev") {
+        return false;
+    }
     let mut parts = version.trim_start_matches('v').split('.');
     let mut number = || parts.next()?.parse::<u32>().ok();
     matches!((number(), number()), (Some(major), Some(minor)) if (major, minor) < (5, 14))

@@ -19,7 +19,7 @@ use super::{Options, SourceFile, read};
 use crate::domain::{
     diff::diff,
     normalize,
-    object::{Kind, Object, ObjectKey},
+    object::{Kind, Object, ObjectKey, Route},
     secrets::Masker,
 };
 
@@ -57,8 +57,9 @@ pub struct Manifest {
     pub path: String,
     pub text: String,
     pub layout: Layout,
-    /// Why it is not in the layout that was asked for.
-    pub note: Option<String>,
+    /// What a reader should know, in sentences: why it is not in the layout that was asked for, or
+    /// what looks odd about the object.
+    pub notes: Vec<String>,
     /// The secrets that somebody has to give to the gateway.
     pub secrets: Vec<Secret>,
     /// Fields that a plan would change: the manifest cannot say what the gateway has. Pointers
@@ -108,6 +109,7 @@ pub fn write(found: &[Found], layout: Layout, options: &Options, masker: &Masker
             }),
         }
     }
+    note_renamed(&mut drafts);
     if layout == Layout::Operator {
         operator::rewrite(&mut drafts, options);
     }
@@ -135,7 +137,7 @@ impl<'f> Draft<'f> {
             return Err("its document is nested too deeply to be read".to_owned());
         }
         let stem = names::file_stem(key);
-        let mut last = None;
+        let mut best: Option<Self> = None;
         // What the gateway fills in is left out, unless that changes what is said.
         for body in [normalize::slim(key.kind, body), body.clone()] {
             let (said, secrets) = without_secrets(key, body, masker);
@@ -166,7 +168,7 @@ impl<'f> Draft<'f> {
                     path,
                     text,
                     layout: Layout::Native,
-                    note: None,
+                    notes: Vec::new(),
                     secrets,
                     differs: Vec::new(),
                 },
@@ -174,12 +176,18 @@ impl<'f> Draft<'f> {
                 said,
             };
             draft.manifest.differs = draft.differences(&[], options)?;
-            if draft.manifest.differs.is_empty() {
-                return Ok(draft);
+            let differs = draft.manifest.differs.len();
+            if best
+                .as_ref()
+                .is_none_or(|best| differs < best.manifest.differs.len())
+            {
+                best = Some(draft);
             }
-            last = Some(draft);
+            if differs == 0 {
+                break;
+            }
         }
-        last.ok_or_else(|| "there is nothing to write".to_owned())
+        best.ok_or_else(|| "there is nothing to write".to_owned())
     }
 
     /// Reads the manifest as a run would, beside the others that it refers to, and names the
@@ -284,6 +292,39 @@ fn repeated(value: &Value, values: &[String], pointer: &mut String, found: &mut 
             found.push(pointer.clone());
         }
         _ => {}
+    }
+}
+
+/// Where two APIs share a route, a gateway serves one of them at another, which is what it then
+/// reads back.
+fn note_renamed(drafts: &mut BTreeMap<ObjectKey, Draft<'_>>) {
+    let object = |draft: &Draft<'_>| Object {
+        key: draft.manifest.object.clone(),
+        body: draft.said.clone(),
+        path: String::new(),
+    };
+    let routes: BTreeSet<Route> = drafts
+        .values()
+        .filter_map(|draft| object(draft).route())
+        .collect();
+    for draft in drafts.values_mut() {
+        let Some(route) = object(draft).route() else {
+            continue;
+        };
+        let suffix = format!("-{}", draft.manifest.object.id);
+        let meant = route
+            .listen_path
+            .trim_end_matches('_')
+            .strip_suffix(&suffix);
+        let Some(meant) = meant.map(|meant| Route::new(&route.domain, meant)) else {
+            continue;
+        };
+        if meant.listen_path.ends_with('/') || routes.contains(&meant) {
+            draft.manifest.notes.push(format!(
+                "it listens on {route}, which looks as if the gateway had moved it there from \
+                 {meant} because two APIs shared that"
+            ));
+        }
     }
 }
 

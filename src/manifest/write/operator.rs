@@ -33,7 +33,7 @@ pub(super) fn rewrite(drafts: &mut BTreeMap<ObjectKey, Draft<'_>>, options: &Opt
     for draft in policies {
         match policy(draft, &apis) {
             Ok((resource, others)) => try_as(draft, &resource, &others, options),
-            Err(reason) => draft.manifest.note = Some(reason),
+            Err(reason) => stays_native(draft, &reason),
         }
     }
 }
@@ -43,8 +43,7 @@ fn try_as(draft: &mut Draft<'_>, resource: &Value, others: &[SourceFile], option
     let text = match serde_saphyr::to_string(resource) {
         Ok(text) => text,
         Err(error) => {
-            draft.manifest.note = Some(format!("it cannot be written as YAML: {error}"));
-            return;
+            return stays_native(draft, &format!("it cannot be written as YAML: {error}"));
         }
     };
     let mut manifest = draft.manifest.clone();
@@ -54,14 +53,16 @@ fn try_as(draft: &mut Draft<'_>, resource: &Value, others: &[SourceFile], option
     let native = std::mem::replace(&mut draft.manifest, manifest);
     let reason = match draft.differences(others, options) {
         Ok(differs) if differs == native.differs => return,
-        Ok(differs) => format!(
-            "an operator's resource cannot say it exactly: {}",
-            differs.join(", ")
-        ),
-        Err(problem) => format!("an operator's resource cannot say it: {problem}"),
+        Ok(differs) => format!("a resource does not say it exactly: {}", differs.join(", ")),
+        Err(problem) => format!("a resource cannot say it: {problem}"),
     };
     draft.manifest = native;
-    draft.manifest.note = Some(reason);
+    stays_native(draft, &reason);
+}
+
+fn stays_native(draft: &mut Draft<'_>, reason: &str) {
+    let note = format!("it keeps its native form: {reason}");
+    draft.manifest.notes.push(note);
 }
 
 fn api(draft: &Draft<'_>) -> Value {
