@@ -112,9 +112,7 @@ impl Store {
     pub async fn want(&self, stack: &StackTarget, trigger: Trigger) -> Result<bool> {
         let when = match trigger {
             Trigger::Sweep | Trigger::Drift | Trigger::StartUp => Raise::WhenIdle,
-            Trigger::Push | Trigger::Manual | Trigger::Approval | Trigger::Rollback => {
-                Raise::Always
-            }
+            Trigger::Push | Trigger::Manual | Trigger::Approval | Trigger::Rollback => Raise::Always,
         };
         retrying!(async {
             let mut tx = self.begin().await?;
