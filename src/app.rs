@@ -13,7 +13,7 @@ use secrecy::ExposeSecret;
 
 use crate::{
     config::{Config, DriftPolicy, Embedded, Protect, ScaledOut, SecretKey, Storage},
-    domain::{plan::Rules, run::RunId, secrets::Masker},
+    domain::{plan::Rules, run::RunId, secrets::Masker, window::Freeze},
     git::{self, BranchName, Location, Mirrors, Remote, RepoPath, Selection},
     keys::InstallationKey,
     metrics::Metrics,
@@ -58,6 +58,7 @@ pub struct Stack {
     pub drift: DriftPolicy,
     pub rules: Rules,
     pub protect: Protect,
+    pub freeze: Freeze,
 }
 
 impl Stack {
@@ -94,6 +95,8 @@ pub struct App {
     pub worker: String,
     /// How long a head that is older than what was pushed is put down to a lagging replica.
     pub lag_patience: Duration,
+    /// Microseconds since 1970, UTC.
+    pub clock: fn() -> i64,
     pub stacks: Arc<BTreeMap<String, Arc<Stack>>>,
     pub targets: Arc<BTreeMap<String, Arc<Target>>>,
     pub config_hash: String,
@@ -120,6 +123,7 @@ impl App {
             metrics: Metrics::default(),
             worker: worker_name(),
             lag_patience: Duration::from_secs(30),
+            clock: now,
             stacks: Arc::new(stacks),
             targets: Arc::new(targets),
             config_hash: config.hash().to_owned(),
@@ -129,7 +133,7 @@ impl App {
 
     /// Microseconds since 1970, UTC.
     pub fn now(&self) -> i64 {
-        now()
+        (self.clock)()
     }
 
     pub fn new_run_id(&self) -> RunId {
@@ -300,6 +304,7 @@ fn stacks(
                 drift_waits: stack.drift == DriftPolicy::Approve,
             },
             protect: stack.protect.clone(),
+            freeze: stack.freeze.clone(),
         };
         stacks.insert(built.name.clone(), Arc::new(built));
     }

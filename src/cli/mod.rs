@@ -4,6 +4,7 @@ mod audit;
 mod demo;
 mod drift;
 mod history;
+mod hold;
 mod objects;
 mod output;
 mod ownership;
@@ -60,6 +61,9 @@ enum Command {
     Plan(plan::Plan),
     Sync(sync::Sync),
     Drift(drift::Drift),
+    Hold(hold::Hold),
+    ReleaseHold(hold::ReleaseHold),
+    Rollback(hold::Rollback),
     Adopt(ownership::Adopt),
     Release(ownership::Release),
     Status(status::Status),
@@ -142,6 +146,9 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Plan(plan) => plan.run(&context).await,
         Command::Sync(sync) => sync.run(&context).await,
         Command::Drift(drift) => drift.run(&context).await,
+        Command::Hold(hold) => hold.run(&context).await,
+        Command::ReleaseHold(release) => release.run(&context).await,
+        Command::Rollback(rollback) => rollback.run(&context).await,
         Command::Adopt(adopt) => adopt.run(&context).await,
         Command::Release(release) => release.run(&context).await,
         Command::Status(status) => status.run(&context).await,

@@ -1,7 +1,7 @@
 //! `GET /metrics`, in Prometheus's text form. Counters are kept by the process; what the database
 //! knows is read when somebody asks, within a bound in time.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -23,6 +23,7 @@ use crate::{
     domain::run::RunStatus,
     metrics::seconds,
     store,
+    sync::hold::lets_begin,
 };
 
 pub fn router() -> Router<Arc<State>> {
@@ -108,13 +109,16 @@ async fn of_store(app: &App, registry: &mut Registry) -> store::Result<()> {
     let parked: Family<StackLabel, Gauge> = Family::default();
     let failing: Family<StackLabel, Gauge> = Family::default();
     let waiting: Family<StackLabel, Gauge> = Family::default();
+    let held: Family<StackLabel, Gauge> = Family::default();
+    let frozen: Family<StackLabel, Gauge> = Family::default();
     let last_success: Family<StackLabel, FloatGauge> = Family::default();
     let lease_age: Family<TargetLabel, FloatGauge> = Family::default();
     let unsettled: FloatGauge = Gauge::default();
+    let mut waits_by_intent = BTreeSet::new();
     for state in app.store.stack_states().await? {
-        if !app.stacks.contains_key(&state.stack) {
+        let Some(stack) = app.stack(&state.stack) else {
             continue;
-        }
+        };
         let label = StackLabel {
             stack: state.stack.clone(),
         };
@@ -126,6 +130,13 @@ async fn of_store(app: &App, registry: &mut Registry) -> store::Result<()> {
         waiting
             .get_or_create(&label)
             .set(i64::from(state.wanted > state.done));
+        held.get_or_create(&label)
+            .set(i64::from(state.hold.is_some()));
+        let is_frozen = stack.freeze.frozen_until(now).is_some();
+        frozen.get_or_create(&label).set(i64::from(is_frozen));
+        if !lets_begin(stack, &state, now) {
+            waits_by_intent.insert(state.stack.clone());
+        }
         if let Some(at) = state.last_success_at {
             last_success.get_or_create(&label).set(seconds(at));
         }
@@ -141,7 +152,9 @@ async fn of_store(app: &App, registry: &mut Registry) -> store::Result<()> {
             })
             .set(lease.age.as_secs_f64());
     }
-    if let Some(at) = app.store.oldest_unsettled().await?.into_values().min() {
+    let mut waiting_since = app.store.oldest_unsettled().await?;
+    waiting_since.retain(|stack, _| !waits_by_intent.contains(stack));
+    if let Some(at) = waiting_since.into_values().min() {
         unsettled.set(seconds(now - at));
     }
     registry.register(
@@ -165,6 +178,16 @@ async fn of_store(app: &App, registry: &mut Registry) -> store::Result<()> {
         waiting,
     );
     registry.register(
+        "lockstep_stack_held",
+        "1 while somebody holds the stack",
+        held,
+    );
+    registry.register(
+        "lockstep_stack_frozen",
+        "1 inside a freeze window of the stack",
+        frozen,
+    );
+    registry.register(
         "lockstep_last_success_timestamp_seconds",
         "When the stack was last in step, seconds since 1970",
         last_success,
@@ -176,7 +199,8 @@ async fn of_store(app: &App, registry: &mut Registry) -> store::Result<()> {
     );
     registry.register(
         "lockstep_oldest_unsettled_push_seconds",
-        "Age of the oldest push that no run has settled",
+        "Age of the oldest push that no run has settled, but for those that a hold or a freeze \
+         window keeps waiting",
         unsettled,
     );
     Ok(())

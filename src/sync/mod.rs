@@ -2,10 +2,11 @@
 //!
 //! Reading order: [`worker`] turns pushes into work, [`run`] is one run from top to bottom,
 //! [`look`] is its first half, [`apply`] its second; [`recover`] resolves what a dead worker left,
-//! [`schedule`] holds the timers.
+//! [`hold`] says when none may begin, [`schedule`] holds the timers.
 
 pub mod apply;
 pub mod handwork;
+pub mod hold;
 pub mod lease;
 mod leaving;
 pub mod look;

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{
-    handwork,
+    handwork, hold,
     lease::Holding,
     look::{self, Look},
 };
@@ -132,7 +132,11 @@ async fn drift_held(app: &App, target: &str) -> anyhow::Result<Vec<Drift>> {
         return Ok(found);
     }
     for state in app.store.stack_states().await? {
-        let at_rest = state.target == target && state.wanted == state.done;
+        // What waits behind a hold or a freeze window changes nothing until then.
+        let is_idle =
+            |stack: &Stack| !state.is_pending() || !hold::lets_begin(stack, &state, app.now());
+        let at_rest =
+            state.target == target && app.stack(&state.stack).is_some_and(|it| is_idle(it));
         let Some(stack) = app.stack(&state.stack).filter(|_| at_rest) else {
             continue;
         };
@@ -202,6 +206,8 @@ async fn note(app: &App, stack: &Stack, state: &StackState, drift: &Drift) -> an
         DriftPolicy::Revert => true,
         DriftPolicy::Approve => state.drift_seen != Some(fingerprint),
     };
+    // While it is held, drift is only told of.
+    let wants_run = wants_run && state.hold.is_none();
     let flapping = if wants_run && !changes.is_empty() {
         handwork::flapping(app, stack, &changes).await?
     } else {
@@ -217,7 +223,9 @@ async fn note(app: &App, stack: &Stack, state: &StackState, drift: &Drift) -> an
                 &flapping.message,
             )
             .await?;
-    } else if !changes.is_empty() && wants_run || changes.is_empty() && drift.is_rebase() {
+    } else if !changes.is_empty() && wants_run
+        || changes.is_empty() && drift.is_rebase() && state.hold.is_none()
+    {
         app.store.want(&stack.id(), Trigger::Drift).await?;
     }
     Ok(())
