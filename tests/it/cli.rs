@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use crate::support::{
     app::{GATEWAY_SECRET, WEBHOOK_SECRET, classic, frozen_today, oas},
     git_repo::GitRepo,
-    process::{Server, lockstep},
+    process::{Server, lockstep, until},
 };
 
 /// A folder with a configuration, its repository and its gateway.
@@ -55,13 +55,21 @@ impl Desk {
             .to_vec()
     }
 
-    /// On a thread of its own, because the stand-in answers on this one.
     async fn run(&self, arguments: &[&str]) -> (i32, String, String) {
+        self.run_with(&[], arguments).await
+    }
+
+    /// On a thread of its own, because the stand-in answers on this one.
+    async fn run_with(&self, more: &[(&str, &str)], arguments: &[&str]) -> (i32, String, String) {
         let folder = self.folder.path().to_owned();
         let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
+        let mut environment = Self::environment();
+        for (name, value) in more {
+            environment.push(((*name).to_owned(), (*value).to_owned()));
+        }
         tokio::task::spawn_blocking(move || {
             let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-            lockstep(&folder, &Self::environment(), &arguments)
+            lockstep(&folder, &environment, &arguments)
         })
         .await
         .unwrap()
@@ -384,6 +392,60 @@ async fn a_hold_a_rollback_and_a_freeze_window_are_told_with_the_way_out_of_them
         "Two is slow",
     ] {
         assert!(out.contains(part), "{part}: {out}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_whose_process_dies_is_finished_by_the_server_at_its_revision() {
+    let desk = Desk::new().await;
+    desk.repo
+        .write("users.json", classic("users", "/users/", "http://one/"));
+    let first = desk.repo.commit("One");
+    assert_eq!(desk.run(&["sync", "shop"]).await.0, 0);
+    let second = classic("users", "/users/", "http://two/");
+    desk.repo.write("users.json", second);
+    desk.repo.commit("Two");
+    assert_eq!(desk.run(&["sync", "shop"]).await.0, 0);
+    let live = || desk.gateway.live_classic("users").unwrap()["proxy"]["target_url"].clone();
+    for point in ["after-intent", "after-writes", "before-outcome"] {
+        let crash = [("LOCKSTEP_CRASH_AT", point)];
+        let arguments = [
+            "rollback",
+            "shop",
+            "--to",
+            &first,
+            "--reason",
+            "Two is slow",
+        ];
+        let (code, out, _) = desk.run_with(&crash, &arguments).await;
+        assert_eq!((code, out.as_str()), (-1, ""), "{point}");
+        let config = desk.folder.path().join("lockstep.toml");
+        let server =
+            tokio::task::spawn_blocking(move || Server::start(&config, &Desk::environment(), &[]))
+                .await
+                .unwrap();
+        until(
+            "the earlier revision to be live and on record",
+            async || {
+                let (_, status) = desk.json(&["status"]).await;
+                let shop = &status["stacks"][0];
+                live() == "http://one/"
+                    && shop["settled"] == first.as_str()
+                    && shop["last_status"] == "succeeded"
+            },
+        )
+        .await;
+        let (_, status) = desk.json(&["status"]).await;
+        assert_eq!(status["stacks"][0]["hold"]["revision"], first.as_str());
+        assert_eq!(desk.run(&["release-hold", "shop"]).await.0, 0);
+        until("the head to be live", async || live() == "http://two/").await;
+        until("it to be on record", async || {
+            let (_, status) = desk.json(&["status"]).await;
+            status["stacks"][0]["standing"] == "succeeded"
+        })
+        .await;
+        let code = tokio::task::spawn_blocking(move || server.terminate()).await;
+        assert_eq!(code.unwrap(), Some(0));
     }
 }
 

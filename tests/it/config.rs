@@ -165,6 +165,8 @@ prune = false
 deletion_limit = 0x10
 protect = ["oas/payments*"]
 require_approval = "deletions"
+time_zone = "America/New_York"
+freeze = [{ days = ["fri"], from = "16:00", to = "24:00" }, { days = ["sat", "sun"] }, { days = ["mon"], to = "06:00" }]
 include = ["*.yaml"]
 exclude = ["secret*"]
 "#;
@@ -416,7 +418,7 @@ nodes = ["http://gateway:8080"] >> nodes = "http://a"
     stack.shop.time_zone: there is no time zone "Berlin"; write a name like "Europe/Berlin"
 [stack.shop] >> freeze = "weekend"
     stack.shop.freeze: must be a list, not a string
-[stack.shop] >> freeze = [{ days = ["sat"] }, { day = ["sun"] }]
+[stack.shop] >> freeze = [{ days = ["sat"] }, { day = ["sun"], to = "12:00" }]
     stack.shop.freeze[1].day: unknown key; did you mean "days"?
 [stack.shop] >> freeze = [{ days = ["sat", "Sunday"] }]
     stack.shop.freeze[0].days[1]: must be "mon", "tue", "wed", "thu", "fri", "sat" or "sun"
@@ -788,7 +790,7 @@ fn the_example_is_valid_and_its_comments_show_the_real_defaults() {
             .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase()))
     };
     let defaults = EXAMPLE.lines().filter(|line| is_default(line)).count();
-    assert_eq!(defaults, 17);
+    assert_eq!(defaults, 19);
     let with_defaults: Vec<&str> = EXAMPLE
         .lines()
         .map(|line| if is_default(line) { &line[1..] } else { line })
