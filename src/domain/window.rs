@@ -346,142 +346,145 @@ mod tests {
             })
     }
 
+    const BERLIN: &str = "Europe/Berlin";
+    const YORK: &str = "America/New_York";
+    const WEEKEND: &str = "fri 16:00-24:00; sat,sun 00:00-24:00; mon 00:00-06:00";
+
+    /// Windows, a time zone, a moment, and until when it is frozen then.
+    const FROZEN: &[(&str, &str, &str, &str)] = &[
+        // Friday 15:59, 16:00; the union of four windows; Monday 06:00 is open.
+        (WEEKEND, "UTC", "2026-11-20T15:59:59Z", ""),
+        (
+            WEEKEND,
+            "UTC",
+            "2026-11-20T16:00:00Z",
+            "2026-11-23T06:00:00Z",
+        ),
+        (
+            WEEKEND,
+            "UTC",
+            "2026-11-23T05:59:59.999999Z",
+            "2026-11-23T06:00:00Z",
+        ),
+        (WEEKEND, "UTC", "2026-11-23T06:00:00Z", ""),
+        (
+            WEEKEND,
+            BERLIN,
+            "2026-11-20T15:00:00Z",
+            "2026-11-23T05:00:00Z",
+        ),
+        // A weekend with a clock change in it is an hour shorter, or longer.
+        (
+            WEEKEND,
+            BERLIN,
+            "2026-03-27T15:00:00Z",
+            "2026-03-30T04:00:00Z",
+        ),
+        (
+            WEEKEND,
+            BERLIN,
+            "2026-10-23T14:00:00Z",
+            "2026-10-26T05:00:00Z",
+        ),
+        (
+            WEEKEND,
+            YORK,
+            "2026-03-06T21:00:00Z",
+            "2026-03-09T10:00:00Z",
+        ),
+        (
+            WEEKEND,
+            YORK,
+            "2026-10-30T20:00:00Z",
+            "2026-11-02T11:00:00Z",
+        ),
+        // Over midnight: it belongs to the day on which it begins.
+        (
+            "thu 22:00-05:00",
+            BERLIN,
+            "2026-11-20T03:59:00Z",
+            "2026-11-20T04:00:00Z",
+        ),
+        ("thu 22:00-05:00", BERLIN, "2026-11-20T22:00:00Z", ""),
+        (
+            "all 22:00-05:00",
+            BERLIN,
+            "2026-03-28T21:00:00Z",
+            "2026-03-29T03:00:00Z",
+        ),
+        (
+            "all 22:00-00:00",
+            "UTC",
+            "2026-11-20T23:59:00Z",
+            "2026-11-21T00:00:00Z",
+        ),
+        // Berlin skips 02:00 to 03:00 on 2026-03-29, at 01:00 UTC.
+        ("sun 02:15-02:45", BERLIN, "2026-03-29T00:59:59Z", ""),
+        ("sun 02:15-02:45", BERLIN, "2026-03-29T01:00:00Z", ""),
+        ("sun 02:30-04:00", BERLIN, "2026-03-29T00:59:59Z", ""),
+        (
+            "sun 02:30-04:00",
+            BERLIN,
+            "2026-03-29T01:00:00Z",
+            "2026-03-29T02:00:00Z",
+        ),
+        (
+            "sun 01:00-02:30",
+            BERLIN,
+            "2026-03-29T00:30:00Z",
+            "2026-03-29T01:00:00Z",
+        ),
+        ("sun 01:00-02:30", BERLIN, "2026-03-29T01:00:00Z", ""),
+        // It shows 02:00 to 03:00 twice on 2026-10-25, from 00:00 to 02:00 UTC.
+        ("sun 02:30-03:30", BERLIN, "2026-10-25T00:29:59Z", ""),
+        (
+            "sun 02:30-03:30",
+            BERLIN,
+            "2026-10-25T00:30:00Z",
+            "2026-10-25T02:30:00Z",
+        ),
+        (
+            "sun 01:00-02:30",
+            BERLIN,
+            "2026-10-25T00:45:00Z",
+            "2026-10-25T01:30:00Z",
+        ),
+        ("sun 01:00-02:30", BERLIN, "2026-10-25T01:30:00Z", ""),
+        // New York skips at 07:00 UTC on 2026-03-08, and repeats from 05:00 on 2026-11-01.
+        (
+            "sun 02:30-04:00",
+            YORK,
+            "2026-03-08T07:00:00Z",
+            "2026-03-08T08:00:00Z",
+        ),
+        (
+            "sun 00:00-01:30",
+            YORK,
+            "2026-11-01T05:45:00Z",
+            "2026-11-01T06:30:00Z",
+        ),
+        // Havana shows 00:00 to 01:00 twice on 2026-11-01: Saturday's end is the second 00:00.
+        (
+            "sat 00:00-24:00",
+            "America/Havana",
+            "2026-11-01T04:30:00Z",
+            "2026-11-01T05:00:00Z",
+        ),
+        // Overlapping windows end with the last of them.
+        (
+            "all 10:00-12:00; all 11:00-13:00; all 13:00-14:00; all 15:00-16:00",
+            "UTC",
+            "2026-11-20T10:30:00Z",
+            "2026-11-20T14:00:00Z",
+        ),
+        ("", "UTC", "2026-11-20T10:30:00Z", ""),
+    ];
+
     #[test]
     fn a_window_ends_when_the_clock_on_the_wall_says_so() {
-        let berlin = "Europe/Berlin";
-        let york = "America/New_York";
-        let weekend = "fri 16:00-24:00; sat,sun 00:00-24:00; mon 00:00-06:00";
-        let cases = [
-            // Friday 15:59, 16:00; the union of four windows; Monday 06:00 is open.
-            (weekend, "UTC", "2026-11-20T15:59:59Z", ""),
-            (
-                weekend,
-                "UTC",
-                "2026-11-20T16:00:00Z",
-                "2026-11-23T06:00:00Z",
-            ),
-            (
-                weekend,
-                "UTC",
-                "2026-11-23T05:59:59.999999Z",
-                "2026-11-23T06:00:00Z",
-            ),
-            (weekend, "UTC", "2026-11-23T06:00:00Z", ""),
-            (
-                weekend,
-                berlin,
-                "2026-11-20T15:00:00Z",
-                "2026-11-23T05:00:00Z",
-            ),
-            // A weekend with a clock change in it is an hour shorter, or longer.
-            (
-                weekend,
-                berlin,
-                "2026-03-27T15:00:00Z",
-                "2026-03-30T04:00:00Z",
-            ),
-            (
-                weekend,
-                berlin,
-                "2026-10-23T14:00:00Z",
-                "2026-10-26T05:00:00Z",
-            ),
-            (
-                weekend,
-                york,
-                "2026-03-06T21:00:00Z",
-                "2026-03-09T10:00:00Z",
-            ),
-            (
-                weekend,
-                york,
-                "2026-10-30T20:00:00Z",
-                "2026-11-02T11:00:00Z",
-            ),
-            // Over midnight: it belongs to the day on which it begins.
-            (
-                "thu 22:00-05:00",
-                berlin,
-                "2026-11-20T03:59:00Z",
-                "2026-11-20T04:00:00Z",
-            ),
-            ("thu 22:00-05:00", berlin, "2026-11-20T22:00:00Z", ""),
-            (
-                "all 22:00-05:00",
-                berlin,
-                "2026-03-28T21:00:00Z",
-                "2026-03-29T03:00:00Z",
-            ),
-            (
-                "all 22:00-00:00",
-                "UTC",
-                "2026-11-20T23:59:00Z",
-                "2026-11-21T00:00:00Z",
-            ),
-            // Berlin skips 02:00 to 03:00 on 2026-03-29, at 01:00 UTC.
-            ("sun 02:15-02:45", berlin, "2026-03-29T00:59:59Z", ""),
-            ("sun 02:15-02:45", berlin, "2026-03-29T01:00:00Z", ""),
-            ("sun 02:30-04:00", berlin, "2026-03-29T00:59:59Z", ""),
-            (
-                "sun 02:30-04:00",
-                berlin,
-                "2026-03-29T01:00:00Z",
-                "2026-03-29T02:00:00Z",
-            ),
-            (
-                "sun 01:00-02:30",
-                berlin,
-                "2026-03-29T00:30:00Z",
-                "2026-03-29T01:00:00Z",
-            ),
-            ("sun 01:00-02:30", berlin, "2026-03-29T01:00:00Z", ""),
-            // It shows 02:00 to 03:00 twice on 2026-10-25, from 00:00 to 02:00 UTC.
-            ("sun 02:30-03:30", berlin, "2026-10-25T00:29:59Z", ""),
-            (
-                "sun 02:30-03:30",
-                berlin,
-                "2026-10-25T00:30:00Z",
-                "2026-10-25T02:30:00Z",
-            ),
-            (
-                "sun 01:00-02:30",
-                berlin,
-                "2026-10-25T00:45:00Z",
-                "2026-10-25T01:30:00Z",
-            ),
-            ("sun 01:00-02:30", berlin, "2026-10-25T01:30:00Z", ""),
-            // New York skips at 07:00 UTC on 2026-03-08, and repeats from 05:00 on 2026-11-01.
-            (
-                "sun 02:30-04:00",
-                york,
-                "2026-03-08T07:00:00Z",
-                "2026-03-08T08:00:00Z",
-            ),
-            (
-                "sun 00:00-01:30",
-                york,
-                "2026-11-01T05:45:00Z",
-                "2026-11-01T06:30:00Z",
-            ),
-            // Havana shows 00:00 to 01:00 twice on 2026-11-01: Saturday's end is the second 00:00.
-            (
-                "sat 00:00-24:00",
-                "America/Havana",
-                "2026-11-01T04:30:00Z",
-                "2026-11-01T05:00:00Z",
-            ),
-            // Overlapping windows end with the last of them.
-            (
-                "all 10:00-12:00; all 11:00-13:00; all 13:00-14:00; all 15:00-16:00",
-                "UTC",
-                "2026-11-20T10:30:00Z",
-                "2026-11-20T14:00:00Z",
-            ),
-            ("", "UTC", "2026-11-20T10:30:00Z", ""),
-        ];
-        for (windows, zone, now, expected) in cases {
+        for (windows, zone, now, expected) in FROZEN {
             let freeze = freeze(windows, zone).unwrap();
-            assert_eq!(until(&freeze, now), expected, "{windows} {zone} at {now}");
+            assert_eq!(until(&freeze, now), *expected, "{windows} {zone} at {now}");
         }
     }
 

@@ -22,7 +22,7 @@ use crate::{
     app::{App, Queue},
     domain::run::RunStatus,
     metrics::seconds,
-    store,
+    store::{self, StackState},
     sync::hold::lets_begin,
 };
 
@@ -109,16 +109,15 @@ async fn of_store(app: &App, registry: &mut Registry) -> store::Result<()> {
     let parked: Family<StackLabel, Gauge> = Family::default();
     let failing: Family<StackLabel, Gauge> = Family::default();
     let waiting: Family<StackLabel, Gauge> = Family::default();
-    let held: Family<StackLabel, Gauge> = Family::default();
-    let frozen: Family<StackLabel, Gauge> = Family::default();
     let last_success: Family<StackLabel, FloatGauge> = Family::default();
     let lease_age: Family<TargetLabel, FloatGauge> = Family::default();
     let unsettled: FloatGauge = Gauge::default();
-    let mut waits_by_intent = BTreeSet::new();
-    for state in app.store.stack_states().await? {
-        let Some(stack) = app.stack(&state.stack) else {
+    let states = app.store.stack_states().await?;
+    let waits_by_intent = of_holds(app, &states, now, registry);
+    for state in states {
+        if !app.stacks.contains_key(&state.stack) {
             continue;
-        };
+        }
         let label = StackLabel {
             stack: state.stack.clone(),
         };
@@ -130,13 +129,6 @@ async fn of_store(app: &App, registry: &mut Registry) -> store::Result<()> {
         waiting
             .get_or_create(&label)
             .set(i64::from(state.wanted > state.done));
-        held.get_or_create(&label)
-            .set(i64::from(state.hold.is_some()));
-        let is_frozen = stack.freeze.frozen_until(now).is_some();
-        frozen.get_or_create(&label).set(i64::from(is_frozen));
-        if !lets_begin(stack, &state, now) {
-            waits_by_intent.insert(state.stack.clone());
-        }
         if let Some(at) = state.last_success_at {
             last_success.get_or_create(&label).set(seconds(at));
         }
@@ -178,16 +170,6 @@ async fn of_store(app: &App, registry: &mut Registry) -> store::Result<()> {
         waiting,
     );
     registry.register(
-        "lockstep_stack_held",
-        "1 while somebody holds the stack",
-        held,
-    );
-    registry.register(
-        "lockstep_stack_frozen",
-        "1 inside a freeze window of the stack",
-        frozen,
-    );
-    registry.register(
         "lockstep_last_success_timestamp_seconds",
         "When the stack was last in step, seconds since 1970",
         last_success,
@@ -204,4 +186,42 @@ async fn of_store(app: &App, registry: &mut Registry) -> store::Result<()> {
         unsettled,
     );
     Ok(())
+}
+
+/// Tells what is held and frozen, and answers the stacks that wait because somebody wants it so.
+fn of_holds(
+    app: &App,
+    states: &[StackState],
+    now: i64,
+    registry: &mut Registry,
+) -> BTreeSet<String> {
+    let held: Family<StackLabel, Gauge> = Family::default();
+    let frozen: Family<StackLabel, Gauge> = Family::default();
+    let mut waits = BTreeSet::new();
+    for state in states {
+        let Some(stack) = app.stack(&state.stack) else {
+            continue;
+        };
+        let label = StackLabel {
+            stack: state.stack.clone(),
+        };
+        let is_held = state.hold.as_ref().is_some_and(|hold| !hold.is_over(now));
+        held.get_or_create(&label).set(i64::from(is_held));
+        let is_frozen = stack.freeze.frozen_until(now).is_some();
+        frozen.get_or_create(&label).set(i64::from(is_frozen));
+        if !lets_begin(stack, state, now) {
+            waits.insert(state.stack.clone());
+        }
+    }
+    registry.register(
+        "lockstep_stack_held",
+        "1 while somebody holds the stack",
+        held,
+    );
+    registry.register(
+        "lockstep_stack_frozen",
+        "1 inside a freeze window of the stack",
+        frozen,
+    );
+    waits
 }

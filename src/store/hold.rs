@@ -257,28 +257,34 @@ async fn held(tx: &mut Tx, stack: &str) -> Result<Option<Hold>> {
 
 #[derive(sqlx::FromRow)]
 pub(super) struct HoldRow {
-    hold_since: Option<i64>,
-    hold_until: Option<i64>,
-    hold_reason: Option<String>,
-    hold_by: Option<String>,
-    hold_revision: Option<String>,
-    hold_generation: Option<i64>,
+    #[sqlx(rename = "hold_since")]
+    since: Option<i64>,
+    #[sqlx(rename = "hold_until")]
+    until: Option<i64>,
+    #[sqlx(rename = "hold_reason")]
+    reason: Option<String>,
+    #[sqlx(rename = "hold_by")]
+    by: Option<String>,
+    #[sqlx(rename = "hold_revision")]
+    revision: Option<String>,
+    #[sqlx(rename = "hold_generation")]
+    generation: Option<i64>,
 }
 
 impl HoldRow {
     pub(super) fn hold(self) -> Result<Option<Hold>> {
         let Self {
-            hold_since,
-            hold_until,
-            hold_reason,
-            hold_by,
-            hold_revision,
-            hold_generation,
+            since,
+            until,
+            reason,
+            by,
+            revision,
+            generation,
         } = self;
-        let Some(since) = hold_since else {
+        let Some(since) = since else {
             return Ok(None);
         };
-        let rollback = match (hold_revision, hold_generation) {
+        let rollback = match (revision, generation) {
             (Some(revision), Some(generation)) => Some(Rollback {
                 revision: parse("revision", &revision)?,
                 generation,
@@ -287,9 +293,9 @@ impl HoldRow {
         };
         Ok(Some(Hold {
             since,
-            until: hold_until,
-            reason: hold_reason.unwrap_or_default(),
-            by: hold_by.map(|by| parse_json("person", &by)).transpose()?,
+            until,
+            reason: reason.unwrap_or_default(),
+            by: by.map(|by| parse_json("person", &by)).transpose()?,
             rollback,
         }))
     }

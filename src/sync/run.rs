@@ -118,19 +118,18 @@ pub async fn run_stack(
         progress,
     };
 
-    let head = match rollback {
-        Some(rollback) => rollback.revision,
-        None => {
-            progress("reading the head of the branch");
-            let head = match look::head(app, stack).await {
-                Ok(head) => head,
-                Err(error) => return context.failed(None, None, &error).await,
-            };
-            if context.lags_behind(&head).await? {
-                return context.wait_for_the_host(&head).await;
-            }
-            head
+    let head = if let Some(rollback) = rollback {
+        rollback.revision
+    } else {
+        progress("reading the head of the branch");
+        let head = match look::head(app, stack).await {
+            Ok(head) => head,
+            Err(error) => return context.failed(None, None, &error).await,
+        };
+        if context.lags_behind(&head).await? {
+            return context.wait_for_the_host(&head).await;
         }
+        head
     };
     progress(&format!("reading the manifests at {}", head.short()));
     let wanted = match look::wanted(app, stack, &head).await {
