@@ -37,37 +37,52 @@ impl Drift {
                 continue;
             };
             let holding = take_target(&app, &stack.target.name).await?;
-            let drift = check_drift(&app, &stack, &state).await;
+            let mut drifts = Vec::new();
+            for node in stack.target.nodes() {
+                let drift = check_drift(&app, &stack.at(&node), &state).await;
+                drifts.push((node, drift));
+            }
             holding.release().await?;
-            let Some(drift) = drift? else {
-                text.push_str(&format!("{}: has had no successful run yet\n", stack.name));
-                found.push(json!({"stack": stack.name, "settled": null, "changes": []}));
-                continue;
-            };
-            let changes = drift.changes();
-            total += changes.len();
-            if changes.is_empty() {
-                text.push_str(&format!("{}: as the last run left it\n", stack.name));
-            }
-            for change in &changes {
-                text.push_str(&format!(
-                    "{}: {} {}\n",
-                    stack.name, change.object, change.reason
-                ));
-                for field in &change.fields {
-                    text.push_str(&format!("    {field}\n"));
+            let several = drifts.len() > 1;
+            let mut all = Vec::new();
+            for (node, drift) in drifts {
+                let name = if several {
+                    format!("{} on {}", stack.name, node.address)
+                } else {
+                    stack.name.clone()
+                };
+                let Some(drift) = drift? else {
+                    text.push_str(&format!("{name}: has had no successful run yet\n"));
+                    continue;
+                };
+                let changes = drift.changes();
+                total += changes.len();
+                if changes.is_empty() {
+                    text.push_str(&format!("{name}: as the last run left it\n"));
                 }
+                for change in &changes {
+                    text.push_str(&format!("{name}: {} {}\n", change.object, change.reason));
+                    for field in &change.fields {
+                        text.push_str(&format!("    {field}\n"));
+                    }
+                }
+                all.extend(changes.iter().map(|change| {
+                    let mut shown = json!(change);
+                    if several {
+                        shown["node"] = json!(node.address);
+                    }
+                    shown
+                }));
+                let place = (node.name.clone(), node.node.clone());
+                looked.insert(place, (node, drift.look));
             }
-            found.push(json!({"stack": stack.name, "settled": state.settled, "changes": changes}));
-            looked.insert(stack.target.name.clone(), drift.look);
+            found.push(json!({"stack": stack.name, "settled": state.settled, "changes": all}));
         }
         let mut appeared = Vec::new();
-        for (name, look) in &looked {
-            let Some(target) = app.targets.get(name) else {
-                continue;
-            };
+        for (target, look) in looked.values() {
+            let name = &target.name;
             let live = &look.observation.live;
-            let foreign = handwork::foreign(&app, target, "", live, &look.inventory).await?;
+            let foreign = handwork::foreign(&app, target, live, &look.inventory).await?;
             for (object, at) in &foreign.first_seen {
                 if *at > foreign.since {
                     let at = output::moment(*at);

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     app::App,
     store,
-    sync::{hold, ownership::Wish, recover::recover},
+    sync::{hold, ownership::Wish, recover::recover, witness},
 };
 
 /// Keep a stack as it is: what is pushed waits until the hold ends.
@@ -136,6 +136,7 @@ impl Rollback {
         let revision = hold::find_revision(&app, &stack, &self.to).await?;
         let holding = take_target(&app, &stack.target.name).await?;
         let result = async {
+            witness::check(&app).await?;
             recover(&app, &holding, &stack.target).await?;
             let report =
                 hold::roll_back(&app, &holding, &stack, &revision, wish, &progress).await?;

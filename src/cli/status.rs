@@ -1,10 +1,16 @@
 //! `lockstep status`: how every stack stands.
 
+use std::collections::BTreeMap;
+
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Exit, Invocation, hold, objects, output};
-use crate::{app::App, store::StackState, sync};
+use crate::{
+    app::App,
+    store::{NodeState, StackState},
+    sync,
+};
 
 /// Show how every stack stands: its revision, its last run, what waits and for what, what drifted.
 #[derive(Debug, Args)]
@@ -34,6 +40,7 @@ impl Status {
         }
         states.sort_by(|left, right| left.stack.cmp(&right.stack));
         let holders = app.store.leases().await?;
+        let nodes = nodes(&app).await?;
         if invocation.is_json() {
             let stacks: Vec<_> = states
                 .iter()
@@ -55,6 +62,8 @@ impl Status {
                         "problem": state.problem,
                         "hold": state.hold.as_ref().map(hold::to_json),
                         "frozen_until": frozen_until(&app, state).map(output::rfc3339),
+                        "nodes": nodes.iter().filter(|node| node.stack == state.stack)
+                            .map(Node::json).collect::<Vec<_>>(),
                     })
                 })
                 .collect();
@@ -111,6 +120,9 @@ impl Status {
                 output::text(&format!("\n{}: {problem}", state.stack));
             }
         }
+        for node in &nodes {
+            output::text(&node.text());
+        }
         for holder in holders {
             eprintln!("{} is being worked on by {}", holder.target, holder.owner);
         }
@@ -120,6 +132,74 @@ impl Status {
 
 fn frozen_until(app: &App, state: &StackState) -> Option<i64> {
     app.stack(&state.stack)?.freeze.frozen_until(app.now())
+}
+
+/// One node of a target of several, for one stack.
+struct Node {
+    stack: String,
+    address: String,
+    state: Option<NodeState>,
+}
+
+/// Every node of the targets of several, in their order.
+async fn nodes(app: &App) -> anyhow::Result<Vec<Node>> {
+    let mut states: BTreeMap<(String, String), NodeState> = app
+        .store
+        .node_states()
+        .await?
+        .into_iter()
+        .map(|state| ((state.stack.clone(), state.node.clone()), state))
+        .collect();
+    let several = app
+        .stacks
+        .values()
+        .filter(|stack| !stack.target.peers.is_empty());
+    Ok(several
+        .flat_map(|stack| {
+            let nodes: Vec<_> = stack.target.nodes().collect();
+            nodes.into_iter().map(|node| (stack.name.clone(), node))
+        })
+        .map(|(stack, node)| Node {
+            state: states.remove(&(stack.clone(), node.node.clone())),
+            stack,
+            address: node.address.clone(),
+        })
+        .collect())
+}
+
+impl Node {
+    fn json(&self) -> Value {
+        let state = self.state.as_ref();
+        json!({
+            "node": self.address,
+            "settled": state.and_then(|state| state.settled.clone()),
+            "settled_at": state.and_then(|state| state.settled_at).map(output::rfc3339),
+            "lag_since": state.and_then(|state| state.lag_since).map(output::rfc3339),
+            "problem": state.and_then(|state| state.problem.clone()),
+        })
+    }
+
+    fn text(&self) -> String {
+        let Self {
+            stack,
+            address,
+            state,
+        } = self;
+        let Some(state) = state else {
+            return format!("{stack} on {address}: has had no run yet");
+        };
+        let revision = state
+            .settled
+            .as_ref()
+            .map_or("no revision yet", |revision| revision.short());
+        match (&state.problem, state.lag_since) {
+            (Some(problem), Some(since)) => format!(
+                "{stack} on {address}: at {revision}, behind since {}: {problem}",
+                output::moment(since)
+            ),
+            _ => format!("{stack} on {address}: at {revision}"),
+        }
+    }
 }
 
 fn standing(app: &App, state: &StackState) -> String {

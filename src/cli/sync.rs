@@ -16,6 +16,7 @@ use crate::{
         ownership::Wish,
         recover::recover,
         run::{self, Report},
+        witness,
     },
 };
 
@@ -43,13 +44,15 @@ impl Sync {
         };
         let holding = take_target(&app, &stack.target.name).await?;
         let result = async {
+            witness::check(&app).await?;
             hold::permit(&app, &stack, wish.as_ref()).await?;
             recover(&app, &holding, &stack.target).await?;
             app.store.want(&stack.id(), Trigger::Manual).await?;
             let state = app.store.stack_state(&stack.name).await?;
             let state = state.unwrap_or_else(|| stack.fresh_state());
+            let operator = Some(operator());
             let report =
-                run::run_stack(&app, &holding, &stack, &state, Some(operator()), &progress).await?;
+                run::run_stack(&app, &holding, &stack, &state, operator, &progress).await?;
             anyhow::Ok(report)
         }
         .await;
@@ -103,6 +106,13 @@ fn print(invocation: &Invocation, stack: &str, report: &Report) -> anyhow::Resul
             "revision": report.revision,
             "message": report.message,
             "changes": report.changes,
+            "nodes": report.nodes.iter().map(|report| json!({
+                "node": report.node,
+                "run": report.run,
+                "status": report.status,
+                "message": report.message,
+                "changes": report.changes,
+            })).collect::<Vec<_>>(),
         }));
     }
     let mut text = String::new();

@@ -16,7 +16,10 @@ mod target;
 mod values;
 mod webhook;
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use toml::de::DeTable;
 
@@ -28,7 +31,7 @@ pub use self::{
     server::Server,
     stack::{DriftPolicy, FileFilter, Protect, RepositoryPath, Stack},
     storage::{Embedded, NatsServers, ScaledOut, Storage},
-    target::Target,
+    target::{Target, node_address},
     values::Name,
     webhook::Webhook,
 };
@@ -43,6 +46,8 @@ pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 pub struct Config {
     pub server: Server,
     pub storage: Storage,
+    /// A file that notes where the history ends, best on another disk than the database.
+    pub witness: Option<PathBuf>,
     pub webhooks: BTreeMap<Name, Webhook>,
     pub repositories: BTreeMap<Name, Repository>,
     pub targets: BTreeMap<Name, Target>,
@@ -73,6 +78,7 @@ impl Config {
             Ok(Self {
                 server: parts.server?,
                 storage: parts.storage?,
+                witness: parts.witness?,
                 webhooks: parts.webhooks,
                 repositories: parts.repositories,
                 targets: parts.targets,
@@ -120,6 +126,7 @@ impl ReceiverConfig {
 struct Parts {
     server: Read<Server>,
     storage: Read<Storage>,
+    witness: Read<Option<PathBuf>>,
     nats: Read<NatsServers>,
     webhooks: BTreeMap<Name, Webhook>,
     repositories: BTreeMap<Name, Repository>,
@@ -141,6 +148,7 @@ fn read<T>(reader: &Reader<'_>, assemble: impl FnOnce(Parts) -> Read<T>) -> Read
 
     let server = server::read(&root.section("server"));
     let storage_section = root.section("storage");
+    let witness = storage::read_witness(&storage_section);
     let (storage, nats) = storage::read(&storage_section, reader.role());
     let webhooks = root.named_sections("webhook");
     let repositories = root.named_sections("repository");
@@ -151,6 +159,7 @@ fn read<T>(reader: &Reader<'_>, assemble: impl FnOnce(Parts) -> Read<T>) -> Read
     let parts = Parts {
         server,
         storage,
+        witness,
         nats,
         repositories: repositories.read(|section| repository::read(section, &webhooks.names())),
         stacks: stacks

@@ -334,7 +334,8 @@ pub(super) async fn settle(
     if finish.settle == Settle::Keep {
         return Ok(());
     }
-    let succeeded_at = (finish.status == RunStatus::Succeeded).then_some(finish.at);
+    let status = finish.stands.unwrap_or(finish.status);
+    let succeeded_at = (status == RunStatus::Succeeded).then_some(finish.at);
     on_tx!(tx, |connection| {
         sqlx::query(
             "insert into stack_state (stack, target, wanted, done, attempt, not_before, drifted, \
@@ -352,7 +353,7 @@ pub(super) async fn settle(
         )
         .bind(&stack.stack)
         .bind(&stack.target)
-        .bind(finish.status.as_str())
+        .bind(status.as_str())
         .bind(&run.0)
         .bind(succeeded_at)
         .bind(clean_opt(finish.problem.as_deref()))

@@ -70,6 +70,52 @@ impl Store {
         })
     }
 
+    /// Whether what the database says of the target may be older than the target.
+    pub async fn is_doubtful(&self, target: &str) -> Result<bool> {
+        let found: i64 = on_pool!(self, |pool| {
+            sqlx::query_scalar(
+                "select count(*) from target_state \
+                 where target = $1 and doubtful_since is not null",
+            )
+            .bind(target)
+            .fetch_one(pool)
+            .await?
+        });
+        Ok(found > 0)
+    }
+
+    /// Doubts what the database says of these targets, or ends that, with the event that says why.
+    pub async fn set_doubtful(
+        &self,
+        targets: &[String],
+        doubtful_since: Option<i64>,
+        now: i64,
+        event: Option<&NewEvent>,
+    ) -> Result<()> {
+        retrying!(async {
+            let mut tx = self.begin().await?;
+            for target in targets {
+                on_tx!(&mut tx, |connection| {
+                    sqlx::query(
+                        "insert into target_state \
+                         (target, node, foreign_objects, since, seen_at, doubtful_since) \
+                         values ($1, '', '{}', $2, $2, $3) on conflict (target, node) \
+                         do update set doubtful_since = excluded.doubtful_since",
+                    )
+                    .bind(target)
+                    .bind(now)
+                    .bind(doubtful_since)
+                    .execute(connection)
+                    .await?;
+                });
+            }
+            if let Some(event) = event {
+                append(&mut tx, std::slice::from_ref(event)).await?;
+            }
+            tx.commit().await
+        })
+    }
+
     /// How often runs of the stack put each object back that was changed by hand, since then.
     pub async fn reverts(&self, stack: &str, since: i64) -> Result<BTreeMap<ObjectKey, Reverts>> {
         let rows: Vec<(String, i64, i64)> = on_pool!(self, |pool| {

@@ -23,12 +23,11 @@ use crate::{
 pub async fn foreign(
     app: &App,
     target: &Target,
-    node: &str,
     live: &Live,
     inventory: &Inventory,
 ) -> store::Result<Foreign> {
     let now = app.now();
-    let before = app.store.foreign(&target.name, node).await?;
+    let before = app.store.foreign(&target.name, &target.node).await?;
     let since = before.as_ref().map_or(now, |before| before.since);
     let known = before.map(|before| before.first_seen).unwrap_or_default();
     let first_seen = live
@@ -43,12 +42,11 @@ pub async fn foreign(
 pub async fn note_foreign(
     app: &App,
     target: &Target,
-    node: &str,
     live: &Live,
     inventory: &Inventory,
 ) -> store::Result<()> {
-    let before = app.store.foreign(&target.name, node).await?;
-    let found = foreign(app, target, node, live, inventory).await?;
+    let before = app.store.foreign(&target.name, &target.node).await?;
+    let found = foreign(app, target, live, inventory).await?;
     if before.as_ref() == Some(&found) {
         return Ok(());
     }
@@ -66,7 +64,7 @@ pub async fn note_foreign(
         let actor = Actor::new("worker", app.worker.clone());
         let payload = json!({
             "objects": appeared,
-            "node": node,
+            "node": target.address,
             "by": "not by a run of this installation",
         });
         events.push(NewEvent {
@@ -75,7 +73,7 @@ pub async fn note_foreign(
         });
     }
     app.store
-        .set_foreign(&target.name, node, &found, app.now(), &events)
+        .set_foreign(&target.name, &target.node, &found, app.now(), &events)
         .await
 }
 
