@@ -14,7 +14,7 @@ use url::Url;
 
 use crate::{
     config::{self, Config, DriftPolicy, Embedded, Protect, ScaledOut, SecretKey, Storage},
-    domain::{plan::Rules, run::RunId, secrets::Masker},
+    domain::{plan::Rules, run::RunId, secrets::Masker, window::Freeze},
     git::{self, BranchName, Location, Mirrors, Remote, RepoPath, Selection},
     keys::InstallationKey,
     metrics::Metrics,
@@ -71,6 +71,7 @@ pub struct Stack {
     pub drift: DriftPolicy,
     pub rules: Rules,
     pub protect: Protect,
+    pub freeze: Freeze,
 }
 
 impl Stack {
@@ -115,6 +116,8 @@ pub struct App {
     pub worker: String,
     /// How long a head that is older than what was pushed is put down to a lagging replica.
     pub lag_patience: Duration,
+    /// Microseconds since 1970, UTC.
+    pub clock: fn() -> i64,
     pub stacks: Arc<BTreeMap<String, Arc<Stack>>>,
     pub targets: Arc<BTreeMap<String, Arc<Target>>>,
     pub config_hash: String,
@@ -143,6 +146,7 @@ impl App {
             metrics: Metrics::default(),
             worker: worker_name(),
             lag_patience: Duration::from_secs(30),
+            clock: now,
             stacks: Arc::new(stacks),
             targets: Arc::new(targets),
             config_hash: config.hash().to_owned(),
@@ -153,7 +157,7 @@ impl App {
 
     /// Microseconds since 1970, UTC.
     pub fn now(&self) -> i64 {
-        now()
+        (self.clock)()
     }
 
     pub fn new_run_id(&self) -> RunId {
@@ -343,6 +347,7 @@ fn stacks(
                 drift_waits: stack.drift == DriftPolicy::Approve,
             },
             protect: stack.protect.clone(),
+            freeze: stack.freeze.clone(),
         };
         stacks.insert(built.name.clone(), Arc::new(built));
     }

@@ -146,7 +146,7 @@ fn summary(payload: &Value) -> Vec<String> {
     for pointer in ["/status", "/action", "/outcome", "/ref"] {
         words.extend(text(pointer).map(str::to_owned));
     }
-    for pointer in ["/source/revision", "/after"] {
+    for pointer in ["/source/revision", "/after", "/revision"] {
         if let Some(digits) = text(pointer) {
             words.push(digits.chars().take(8).collect());
             break;
@@ -159,6 +159,9 @@ fn summary(payload: &Value) -> Vec<String> {
         let names: Vec<&str> = objects.iter().filter_map(Value::as_str).take(5).collect();
         words.push(names.join(" "));
     }
+    // A person's own words; a change's reason is not one.
+    let said = text("/reason").filter(|_| payload.get("action").is_none());
+    words.extend(said.map(|said| said.chars().take(160).collect()));
     for pointer in ["/ignored", "/message"] {
         if let Some(message) = text(pointer) {
             let first = message.lines().next().unwrap_or_default();

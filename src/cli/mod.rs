@@ -5,6 +5,7 @@ mod demo;
 mod diff;
 mod drift;
 mod history;
+mod hold;
 mod import;
 mod objects;
 mod output;
@@ -65,6 +66,9 @@ enum Command {
     Plan(plan::Plan),
     Sync(sync::Sync),
     Drift(drift::Drift),
+    Hold(hold::Hold),
+    ReleaseHold(hold::ReleaseHold),
+    Rollback(hold::Rollback),
     Adopt(ownership::Adopt),
     Release(ownership::Release),
     Recover(recover::Recover),
@@ -150,6 +154,9 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Plan(plan) => plan.run(&context).await,
         Command::Sync(sync) => sync.run(&context).await,
         Command::Drift(drift) => drift.run(&context).await,
+        Command::Hold(hold) => hold.run(&context).await,
+        Command::ReleaseHold(release) => release.run(&context).await,
+        Command::Rollback(rollback) => rollback.run(&context).await,
         Command::Adopt(adopt) => adopt.run(&context).await,
         Command::Release(release) => release.run(&context).await,
         Command::Recover(recover) => recover.run(&context).await,

@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{Exit, Invocation, objects, output};
+use super::{Exit, Invocation, hold, objects, output};
 use crate::{
     app::App,
     store::{NodeState, StackState},
+    sync,
 };
 
-/// Show how every stack stands: its revision, its last run, what waits and what drifted.
+/// Show how every stack stands: its revision, its last run, what waits and for what, what drifted.
 #[derive(Debug, Args)]
 pub struct Status {
     /// List what is on every target and whose it is: owned, foreign, or claimed by another stack
@@ -33,6 +34,10 @@ impl Status {
             }
         }
         states.retain(|state| app.stacks.contains_key(&state.stack));
+        for state in &mut states {
+            // One that ran out holds nothing; a worker puts its end on record.
+            state.hold.take_if(|hold| hold.is_over(app.now()));
+        }
         states.sort_by(|left, right| left.stack.cmp(&right.stack));
         let holders = app.store.leases().await?;
         let nodes = nodes(&app).await?;
@@ -43,7 +48,7 @@ impl Status {
                     json!({
                         "stack": state.stack,
                         "target": state.target,
-                        "standing": standing(state),
+                        "standing": standing(&app, state),
                         "settled": state.settled,
                         "settled_at": state.settled_at.map(output::rfc3339),
                         "last_run": state.last_run,
@@ -55,6 +60,8 @@ impl Status {
                         "objects": owned.get(&state.stack).copied().unwrap_or(0),
                         "drifted": state.drifted,
                         "problem": state.problem,
+                        "hold": state.hold.as_ref().map(hold::to_json),
+                        "frozen_until": frozen_until(&app, state).map(output::rfc3339),
                         "nodes": nodes.iter().filter(|node| node.stack == state.stack)
                             .map(Node::json).collect::<Vec<_>>(),
                     })
@@ -79,7 +86,7 @@ impl Status {
                 vec![
                     state.stack.clone(),
                     state.target.clone(),
-                    standing(state),
+                    standing(&app, state),
                     state
                         .settled
                         .as_ref()
@@ -100,6 +107,15 @@ impl Status {
             rows,
         );
         for state in &states {
+            let Some(stack) = app.stack(&state.stack) else {
+                continue;
+            };
+            if let Some(hold) = &state.hold {
+                output::text(&format!("\n{}", sync::hold::held(stack, hold)));
+            }
+            if let Some(until) = frozen_until(&app, state) {
+                output::text(&format!("\n{}", sync::hold::frozen(stack, until)));
+            }
             if let Some(problem) = state.problem.as_ref().filter(|problem| !problem.is_empty()) {
                 output::text(&format!("\n{}: {problem}", state.stack));
             }
@@ -112,6 +128,10 @@ impl Status {
         }
         Ok(Exit::Done)
     }
+}
+
+fn frozen_until(app: &App, state: &StackState) -> Option<i64> {
+    app.stack(&state.stack)?.freeze.frozen_until(app.now())
 }
 
 /// One node of a target of several, for one stack.
@@ -182,13 +202,17 @@ impl Node {
     }
 }
 
-fn standing(state: &StackState) -> String {
+fn standing(app: &App, state: &StackState) -> String {
     let last = state
         .last_status
         .map_or_else(|| "no run yet".to_owned(), |status| status.to_string());
-    if state.is_pending() {
-        format!("waiting ({last})")
-    } else {
+    let mut words = Vec::new();
+    words.extend(state.hold.as_ref().map(|_| "held"));
+    words.extend(frozen_until(app, state).map(|_| "frozen"));
+    words.extend(state.is_pending().then_some("waiting"));
+    if words.is_empty() {
         last
+    } else {
+        format!("{} ({last})", words.join(", "))
     }
 }

@@ -12,6 +12,8 @@ use crate::{
         run::{Outcome, RunStatus, Trigger},
     },
     sync::{
+        hold,
+        ownership::Wish,
         recover::recover,
         run::{self, Report},
         witness,
@@ -24,25 +26,30 @@ use crate::{
 #[derive(Debug, Args)]
 pub struct Sync {
     stack: String,
+    /// Run inside a freeze window of the stack; the reason is kept in the history
+    #[arg(long, value_name = "REASON")]
+    override_freeze: Option<String>,
 }
 
 impl Sync {
     pub async fn run(self, invocation: &Invocation) -> anyhow::Result<Exit> {
         let app = invocation.open().await?;
         let stack = find_stack(&app, &self.stack)?.clone();
+        let wish = match &self.override_freeze {
+            Some(reason) => Some(Wish {
+                by: operator(),
+                reason: hold::reason(reason)?,
+            }),
+            None => None,
+        };
         let holding = take_target(&app, &stack.target.name).await?;
         let result = async {
             witness::check(&app).await?;
+            hold::permit(&app, &stack, wish.as_ref()).await?;
             recover(&app, &holding, &stack.target).await?;
             app.store.want(&stack.id(), Trigger::Manual).await?;
             let state = app.store.stack_state(&stack.name).await?;
             let state = state.unwrap_or_else(|| stack.fresh_state());
-            let is_terminal = std::io::stderr().is_terminal();
-            let progress = move |message: &str| {
-                if is_terminal {
-                    eprintln!("{message}");
-                }
-            };
             let operator = Some(operator());
             let report =
                 run::run_stack(&app, &holding, &stack, &state, operator, &progress).await?;
@@ -50,17 +57,27 @@ impl Sync {
         }
         .await;
         holding.release().await?;
-        let report = result?;
-        print(invocation, &stack.name, &report)?;
-        Ok(match report.status {
-            RunStatus::Succeeded => Exit::Done,
-            RunStatus::Parked => Exit::Pending,
-            RunStatus::Running
-            | RunStatus::Refused
-            | RunStatus::Failed
-            | RunStatus::Interrupted => Exit::Failed,
-        })
+        finish(invocation, &stack.name, &result?)
     }
+}
+
+/// Tells people at a terminal what is going on.
+pub fn progress(message: &str) {
+    if std::io::stderr().is_terminal() {
+        eprintln!("{message}");
+    }
+}
+
+/// Prints what a run came to.
+pub fn finish(invocation: &Invocation, stack: &str, report: &Report) -> anyhow::Result<Exit> {
+    print(invocation, stack, report)?;
+    Ok(match report.status {
+        RunStatus::Succeeded => Exit::Done,
+        RunStatus::Parked => Exit::Pending,
+        RunStatus::Running | RunStatus::Refused | RunStatus::Failed | RunStatus::Interrupted => {
+            Exit::Failed
+        }
+    })
 }
 
 /// Who runs the command, as the operating system says; on record, and no proof.

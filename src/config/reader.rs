@@ -300,6 +300,17 @@ impl<'r> Field<'r> {
         Ok(items.iter().enumerate().map(item).collect())
     }
 
+    /// A table in a list, with keys of its own.
+    pub(super) fn section(&self) -> Read<Section<'r>> {
+        Ok(Section {
+            reader: self.reader,
+            path: self.path.clone(),
+            line: Some(self.line),
+            table: Some(self.table()?),
+            asked: RefCell::default(),
+        })
+    }
+
     pub(super) fn is_text(&self) -> bool {
         self.value.is_str()
     }

@@ -6,16 +6,24 @@ use std::{
 };
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use jiff::tz::TimeZone;
 
 use super::{
     Name,
     reader::{Field, NamedSections, Read, Section},
 };
-use crate::{domain::guard::RequireApproval, webhook::RefName};
+use crate::{
+    domain::{
+        guard::RequireApproval,
+        window::{Days, Freeze, TimeOfDay, Window, parse_day},
+    },
+    webhook::RefName,
+};
 
 const DEFAULT_BRANCH: &str = "main";
 const DEFAULT_INCLUDE: [&str; 3] = ["**/*.yaml", "**/*.yml", "**/*.json"];
 const DEFAULT_DELETION_LIMIT: u32 = 3;
+const MOST_WINDOWS: usize = 64;
 
 #[derive(Clone, Debug)]
 pub struct Stack {
@@ -31,6 +39,8 @@ pub struct Stack {
     /// Objects that are never deleted without an approval.
     pub protect: Protect,
     pub require_approval: RequireApproval,
+    /// When nothing goes live by itself, and the clock of the stack.
+    pub freeze: Freeze,
     pub files: FileFilter,
 }
 
@@ -152,6 +162,7 @@ pub(super) fn read(
         section.or_default("require_approval", RequireApproval::default(), |field| {
             field.parse(require_approval)
         });
+    let freeze = read_freeze(section);
     let include = section.optional("include", read_globs);
     let exclude = section.optional("exclude", read_globs);
     let include = match include? {
@@ -172,6 +183,7 @@ pub(super) fn read(
         deletion_limit: deletion_limit?,
         protect: protect?,
         require_approval: require_approval?,
+        freeze: freeze?,
         files: FileFilter {
             include,
             exclude: exclude?.unwrap_or_default(),
@@ -238,6 +250,45 @@ fn read_protect(field: &Field<'_>) -> Read<Protect> {
         .build()
         .map(Protect)
         .map_err(|error| field.problem(&error))
+}
+
+fn read_freeze(section: &Section<'_>) -> Read<Freeze> {
+    let time_zone = section.or_default("time_zone", TimeZone::UTC, |field| {
+        field.parse(|name| {
+            TimeZone::get(name).map_err(|_| {
+                format!("there is no time zone {name:?}; write a name like \"Europe/Berlin\"")
+            })
+        })
+    });
+    let Some(field) = section.field("freeze") else {
+        return Freeze::new(Vec::new(), time_zone?).map_err(|error| section.problem(&error));
+    };
+    let items = field.items()?;
+    if items.len() > MOST_WINDOWS {
+        return Err(field.problem(&format!("has more than {MOST_WINDOWS} windows")));
+    }
+    let windows: Vec<Read<Window>> = items.iter().map(read_window).collect();
+    let windows = windows.into_iter().collect::<Read<Vec<Window>>>()?;
+    Freeze::new(windows, time_zone?).map_err(|error| field.problem(&error))
+}
+
+fn read_window(field: &Field<'_>) -> Read<Window> {
+    let window = field.section()?;
+    let days = window.or_default("days", Days::ALL, |field| {
+        let days: Vec<Read<_>> = field
+            .items()?
+            .iter()
+            .map(|day| day.parse(parse_day))
+            .collect();
+        let days = days.into_iter().collect::<Read<Vec<_>>>()?;
+        Days::new(days).map_err(|error| field.problem(&error))
+    });
+    let time = |field: &Field<'_>| field.parse(str::parse::<TimeOfDay>);
+    let from = window.or_default("from", TimeOfDay::START, time);
+    let to = window.or_default("to", TimeOfDay::END, time);
+    window.refuse_unknown_keys();
+    let (from, to) = (from?, to?);
+    Window::new(days?, from, to).map_err(|error| field.problem(&error))
 }
 
 fn read_globs(field: &Field<'_>) -> Read<Patterns> {

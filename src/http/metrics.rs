@@ -1,7 +1,7 @@
 //! `GET /metrics`, in Prometheus's text form. Counters are kept by the process; what the database
 //! knows is read when somebody asks, within a bound in time.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -22,7 +22,8 @@ use crate::{
     app::{App, Queue},
     domain::run::RunStatus,
     metrics::seconds,
-    store,
+    store::{self, StackState},
+    sync::hold::lets_begin,
 };
 
 pub fn router() -> Router<Arc<State>> {
@@ -111,7 +112,9 @@ async fn of_store(app: &App, registry: &mut Registry) -> store::Result<()> {
     let last_success: Family<StackLabel, FloatGauge> = Family::default();
     let lease_age: Family<TargetLabel, FloatGauge> = Family::default();
     let unsettled: FloatGauge = Gauge::default();
-    for state in app.store.stack_states().await? {
+    let states = app.store.stack_states().await?;
+    let waits_by_intent = of_holds(app, &states, now, registry);
+    for state in states {
         if !app.stacks.contains_key(&state.stack) {
             continue;
         }
@@ -141,7 +144,9 @@ async fn of_store(app: &App, registry: &mut Registry) -> store::Result<()> {
             })
             .set(lease.age.as_secs_f64());
     }
-    if let Some(at) = app.store.oldest_unsettled().await?.into_values().min() {
+    let mut waiting_since = app.store.oldest_unsettled().await?;
+    waiting_since.retain(|stack, _| !waits_by_intent.contains(stack));
+    if let Some(at) = waiting_since.into_values().min() {
         unsettled.set(seconds(now - at));
     }
     registry.register(
@@ -176,8 +181,47 @@ async fn of_store(app: &App, registry: &mut Registry) -> store::Result<()> {
     );
     registry.register(
         "lockstep_oldest_unsettled_push_seconds",
-        "Age of the oldest push that no run has settled",
+        "Age of the oldest push that no run has settled, but for those that a hold or a freeze \
+         window keeps waiting",
         unsettled,
     );
     Ok(())
+}
+
+/// Tells what is held and frozen, and answers the stacks that wait because somebody wants it so.
+fn of_holds(
+    app: &App,
+    states: &[StackState],
+    now: i64,
+    registry: &mut Registry,
+) -> BTreeSet<String> {
+    let held: Family<StackLabel, Gauge> = Family::default();
+    let frozen: Family<StackLabel, Gauge> = Family::default();
+    let mut waits = BTreeSet::new();
+    for state in states {
+        let Some(stack) = app.stack(&state.stack) else {
+            continue;
+        };
+        let label = StackLabel {
+            stack: state.stack.clone(),
+        };
+        let is_held = state.hold.as_ref().is_some_and(|hold| !hold.is_over(now));
+        held.get_or_create(&label).set(i64::from(is_held));
+        let is_frozen = stack.freeze.frozen_until(now).is_some();
+        frozen.get_or_create(&label).set(i64::from(is_frozen));
+        if !lets_begin(stack, state, now) {
+            waits.insert(state.stack.clone());
+        }
+    }
+    registry.register(
+        "lockstep_stack_held",
+        "1 while somebody holds the stack",
+        held,
+    );
+    registry.register(
+        "lockstep_stack_frozen",
+        "1 inside a freeze window of the stack",
+        frozen,
+    );
+    waits
 }

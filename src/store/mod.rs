@@ -15,7 +15,7 @@
 //! stacks by name, then everything else, and the head of the history last.
 //!
 //! Reading order: `db` (the two databases and the macros that let one text serve both), [`inbox`],
-//! [`stack`], [`lease`], [`runs`], [`inventory`], [`audit`], [`history`], [`queue`]; beside them
+//! [`stack`], [`hold`], [`lease`], [`runs`], [`inventory`], [`audit`], [`history`], [`queue`]; beside them
 //! `error`, [`installation`] and `person` (erasing one).
 
 #[macro_use]
@@ -24,6 +24,7 @@ mod db;
 pub mod audit;
 mod error;
 pub mod history;
+pub mod hold;
 pub mod inbox;
 pub mod installation;
 pub mod inventory;
@@ -40,6 +41,7 @@ pub use error::{Error, Result};
 
 pub use audit::{EventFilter, Head};
 pub use history::{RunDetail, RunFilter};
+pub use hold::{Ended, Hold, NewHold, Rollback};
 pub use inbox::{CommitRef, Delivery, Recorded};
 pub use installation::InstallationKey;
 pub use inventory::{Body, InventoryChange};

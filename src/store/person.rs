@@ -39,8 +39,17 @@ impl Store {
         let commitments = self.commitments_to(name).await?;
         let deliveries = self.rewrites("delivery", name).await?;
         let runs = self.rewrites("run", name).await?;
+        let holds = self.holds_by(name).await?;
         retrying!(async {
             let mut tx = self.begin().await?;
+            for by in &holds {
+                on_tx!(&mut tx, |connection| {
+                    sqlx::query("update stack_state set hold_by = null where hold_by = $1")
+                        .bind(by)
+                        .execute(connection)
+                        .await?;
+                });
+            }
             for chunk in commitments.chunks(BATCH) {
                 on_tx!(&mut tx, |connection| {
                     let mut delete =
@@ -105,6 +114,27 @@ impl Store {
                 }
             }
         }
+    }
+
+    /// What holds say of the person.
+    async fn holds_by(&self, name: &str) -> Result<Vec<String>> {
+        let mut found: Vec<String> = on_pool!(self, |pool| {
+            sqlx::query_scalar(
+                "select distinct hold_by from stack_state where hold_by is not null \
+                 order by hold_by",
+            )
+            .fetch_all(pool)
+            .await?
+        });
+        let mut unreadable = None;
+        found.retain(|by| match parse_json("person", by) {
+            Ok(person) => names(&person, name),
+            Err(error) => {
+                unreadable = Some(error);
+                false
+            }
+        });
+        unreadable.map_or(Ok(found), Err)
     }
 
     async fn rewrites(&self, table: &'static str, name: &str) -> Result<Vec<Rewrite>> {

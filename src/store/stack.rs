@@ -8,6 +8,7 @@ use super::{
     Store,
     db::{BATCH, Tx, clean, clean_opt},
     error::{Result, parse_opt},
+    hold::{Hold, HoldRow},
     runs::{Finish, Settle},
 };
 use crate::domain::{
@@ -65,6 +66,8 @@ pub struct StackState {
     pub drift_checked_at: Option<i64>,
     /// Names the state of drift that is on record already.
     pub drift_seen: Option<Digest>,
+    /// While somebody holds it, what it wants waits.
+    pub hold: Option<Hold>,
 }
 
 impl StackState {
@@ -90,6 +93,7 @@ impl StackState {
             drifted: 0,
             drift_checked_at: None,
             drift_seen: None,
+            hold: None,
         }
     }
 
@@ -130,7 +134,9 @@ impl Store {
             sqlx::query_as(
                 "select stack, target, wanted, done, attempt, not_before, pending_trigger, \
                  settled, settled_at, settled_run, last_status, last_run, last_revision, \
-                 last_success_at, problem, held_since, drifted, drift_checked_at, drift_seen from stack_state order by stack",
+                 last_success_at, problem, held_since, drifted, drift_checked_at, drift_seen, \
+                 hold_since, hold_until, hold_reason, hold_by, hold_revision, hold_generation \
+                 from stack_state order by stack",
             )
             .fetch_all(pool)
             .await?
@@ -143,7 +149,9 @@ impl Store {
             sqlx::query_as(
                 "select stack, target, wanted, done, attempt, not_before, pending_trigger, \
                  settled, settled_at, settled_run, last_status, last_run, last_revision, \
-                 last_success_at, problem, held_since, drifted, drift_checked_at, drift_seen from stack_state where stack = $1",
+                 last_success_at, problem, held_since, drifted, drift_checked_at, drift_seen, \
+                 hold_since, hold_until, hold_reason, hold_by, hold_revision, hold_generation \
+                 from stack_state where stack = $1",
             )
             .bind(stack)
             .fetch_optional(pool)
@@ -152,12 +160,13 @@ impl Store {
         row.map(StackState::try_from).transpose()
     }
 
-    /// The stacks that have work and need not wait for another try.
+    /// The stacks that have work, are not held, and need not wait for another try.
     pub async fn due(&self, now: i64) -> Result<Vec<StackTarget>> {
         let rows: Vec<(String, String)> = on_pool!(self, |pool| {
             sqlx::query_as(
                 "select stack, target from stack_state \
-                 where wanted > done and not_before <= $1 order by not_before, stack",
+                 where wanted > done and not_before <= $1 and hold_since is null \
+                 order by not_before, stack",
             )
             .bind(now)
             .fetch_all(pool)
@@ -293,6 +302,13 @@ pub(super) async fn raise(
                  wanted = stack_state.wanted + 1, attempt = 0, not_before = 0, \
                  pending_trigger = excluded.pending_trigger",
             );
+            // What a rollback held back and somebody approves is carried out at its revision.
+            if trigger == Trigger::Approval {
+                upsert.push(
+                    ", hold_generation = case when stack_state.hold_revision is not null \
+                     then stack_state.wanted + 1 end",
+                );
+            }
             upsert.push(condition);
             upsert.push(" returning stack, wanted");
             upsert
@@ -427,6 +443,8 @@ struct StackRow {
     drifted: i64,
     drift_checked_at: Option<i64>,
     drift_seen: Option<String>,
+    #[sqlx(flatten)]
+    hold: HoldRow,
 }
 
 impl TryFrom<StackRow> for StackState {
@@ -453,6 +471,7 @@ impl TryFrom<StackRow> for StackState {
             held_since: row.held_since,
             drifted: row.drifted,
             drift_checked_at: row.drift_checked_at,
+            hold: row.hold.hold()?,
         })
     }
 }

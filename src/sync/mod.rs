@@ -2,10 +2,12 @@
 //!
 //! Reading order: [`worker`] turns pushes into work, [`run`] is one run from top to bottom,
 //! [`look`] is its first half, [`apply`] its second; [`recover`] resolves what a dead worker left,
-//! [`schedule`] holds the timers. [`import`] reads a target for those who have no stack yet.
+//! [`hold`] says when none may begin, [`schedule`] holds the timers. [`import`] reads a target for
+//! those who have no stack yet.
 
 pub mod apply;
 pub mod handwork;
+pub mod hold;
 pub mod import;
 pub mod lease;
 mod leaving;

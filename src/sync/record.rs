@@ -20,7 +20,7 @@ use crate::{
         object::ObjectKey,
         plan::{Hold, Plan, REBASED},
         revision::Revision,
-        run::{Action, ChangeRecord, Outcome, RunId, RunStatus},
+        run::{Action, ChangeRecord, Outcome, RunId, RunStatus, Trigger},
     },
     store::{
         Body, ChangeOutcome, Finish, Intent, InventoryChange, NewRun, NodeProgress, Settle, Undo,
@@ -469,8 +469,11 @@ impl Context<'_> {
             .await?;
         crate::crash::point("after-outcome");
         self.report_metrics(status, &changes);
+        // What a rollback passes over is not live.
+        let is_live = matches!(status, RunStatus::Succeeded | RunStatus::Parked)
+            && self.trigger != Trigger::Rollback;
         for delivery in &self.deliveries {
-            if status == RunStatus::Succeeded || status == RunStatus::Parked {
+            if is_live {
                 self.app.metrics.push_to_live(now - delivery.received_at);
             }
         }

@@ -122,7 +122,8 @@ pub(super) struct Context<'a> {
     pub(super) node_problem: Option<String>,
 }
 
-/// Converges one stack, on every node of its target.
+/// Converges one stack, on every node of its target: to the head of its branch, or to where it was
+/// rolled back to.
 pub async fn run_stack(
     app: &App,
     holding: &Holding,
@@ -132,11 +133,22 @@ pub async fn run_stack(
     progress: Progress<'_>,
 ) -> Result<Report, RunError> {
     let started_at = app.now();
+    let rollback = state.hold.as_ref().and_then(|hold| hold.rollback.clone());
+    // What came after a rollback was asked for waits behind it.
+    let state = &match &rollback {
+        Some(rollback) => StackState {
+            wanted: rollback.generation,
+            ..state.clone()
+        },
+        None => state.clone(),
+    };
     let deliveries = app
         .store
         .deliveries_between(&stack.name, state.done, state.wanted)
         .await?;
-    let trigger = if operator.is_some() {
+    let trigger = if rollback.is_some() {
+        Trigger::Rollback
+    } else if operator.is_some() {
         Trigger::Manual
     } else if deliveries.is_empty() {
         state.pending_trigger.unwrap_or(Trigger::StartUp)
@@ -159,14 +171,19 @@ pub async fn run_stack(
         node_problem: None,
     };
 
-    progress("reading the head of the branch");
-    let head = match look::head(app, stack).await {
-        Ok(head) => head,
-        Err(error) => return context.failed(None, None, &error).await,
+    let head = if let Some(rollback) = rollback {
+        rollback.revision
+    } else {
+        progress("reading the head of the branch");
+        let head = match look::head(app, stack).await {
+            Ok(head) => head,
+            Err(error) => return context.failed(None, None, &error).await,
+        };
+        if context.lags_behind(&head).await? {
+            return context.wait_for_the_host(&head).await;
+        }
+        head
     };
-    if context.lags_behind(&head).await? {
-        return context.wait_for_the_host(&head).await;
-    }
     progress(&format!("reading the manifests at {}", head.short()));
     let wanted = match look::wanted(app, stack, &head).await {
         Err(LookError::Refused { .. }) if trigger == Trigger::Drift => {

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{
-    handwork,
+    handwork, hold,
     lease::Holding,
     look::{self, Look},
 };
@@ -137,10 +137,15 @@ async fn drift_held(app: &App, target: &str) -> anyhow::Result<Vec<Drift>> {
         return Ok(found);
     }
     for state in app.store.stack_states().await? {
-        let at_rest = state.target == target && state.wanted == state.done;
-        let Some(stack) = app.stack(&state.stack).filter(|_| at_rest) else {
+        let ours = app.stack(&state.stack);
+        let Some(stack) = ours.filter(|_| state.target == target) else {
             continue;
         };
+        // A run that is about to begin looks by itself. What waits behind a hold or a freeze window
+        // changes nothing until then.
+        if state.is_pending() && hold::lets_begin(stack, &state, app.now()) {
+            continue;
+        }
         let mut drifts = Vec::new();
         for node in stack.target.nodes() {
             match check_drift(app, &stack.at(&node), &state).await {
@@ -225,6 +230,8 @@ async fn note(
         DriftPolicy::Revert => true,
         DriftPolicy::Approve => state.drift_seen != Some(fingerprint),
     };
+    // While it is held, drift is only told of.
+    let wants_run = wants_run && state.hold.is_none();
     let flapping = if wants_run && !changes.is_empty() {
         handwork::flapping(app, stack, &changes).await?
     } else {
@@ -241,7 +248,7 @@ async fn note(
             )
             .await?;
     } else if !changes.is_empty() && wants_run
-        || changes.is_empty() && drifts.iter().any(Drift::is_rebase)
+        || changes.is_empty() && drifts.iter().any(Drift::is_rebase) && state.hold.is_none()
     {
         app.store.want(&stack.id(), Trigger::Drift).await?;
     }

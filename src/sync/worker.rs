@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::{
+    hold,
     lease::Holding,
     recover::recover,
     run::{self, Report, RunError},
@@ -286,7 +287,7 @@ pub async fn serve_target(app: &App, target: &str) -> Result<Vec<Report>, RunErr
         let due = if waiting.is_empty() {
             Vec::new()
         } else {
-            app.store.due(app.now()).await?
+            hold::due(app).await?
         };
         let is_ours =
             |stack: &StackTarget| stack.target == target && app.stacks.contains_key(&stack.stack);
@@ -312,11 +313,13 @@ async fn serve_held(
         }
         return Err(error);
     }
-    let states = app.store.stack_states().await?;
-    for state in states {
-        let is_due =
-            state.target == target && state.wanted > state.done && state.not_before <= app.now();
-        let Some(stack) = app.stack(&state.stack).filter(|_| is_due) else {
+    for state in app.store.stack_states().await? {
+        let may_have_work = state.target == target && (state.is_pending() || state.hold.is_some());
+        let Some(stack) = app.stack(&state.stack).filter(|_| may_have_work) else {
+            continue;
+        };
+        // As it stands now: it may have been held since.
+        let Some(state) = hold::ready(app, stack).await? else {
             continue;
         };
         match run::run_stack(app, holding, stack, &state, None, &run::silent).await {
@@ -373,12 +376,8 @@ pub async fn run_pending(app: &App) -> anyhow::Result<Vec<Report>> {
     let mut reports = Vec::new();
     loop {
         let (taken, _) = take_messages(app, Duration::from_millis(100)).await?;
-        let due = app.store.due(app.now()).await?;
-        let targets: BTreeSet<String> = due
-            .into_iter()
-            .filter(|due| app.stacks.contains_key(&due.stack))
-            .map(|due| due.target)
-            .collect();
+        let due = hold::due(app).await?;
+        let targets: BTreeSet<String> = due.into_iter().map(|due| due.target).collect();
         let is_idle = taken == 0 && targets.is_empty();
         for target in targets {
             reports.extend(serve_target(app, &target).await?);
@@ -444,7 +443,7 @@ pub async fn run_until_shutdown(app: App, nudge: Arc<Notify>, shutdown: Cancella
                     }
                 }
             }
-            _ = looks.tick() => match app.store.due(app.now()).await {
+            _ = looks.tick() => match hold::due(&app).await {
                 Ok(due) => {
                     let targets: BTreeSet<String> = due.into_iter().map(|due| due.target).collect();
                     for target in targets {

@@ -7,9 +7,9 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::support::{
-    app::{GATEWAY_SECRET, WEBHOOK_SECRET, classic, oas},
+    app::{GATEWAY_SECRET, WEBHOOK_SECRET, classic, frozen_today, oas},
     git_repo::GitRepo,
-    process::{Server, lockstep},
+    process::{Server, lockstep, until},
 };
 
 /// A folder with a configuration, its repository and its gateway.
@@ -55,13 +55,21 @@ impl Desk {
             .to_vec()
     }
 
-    /// On a thread of its own, because the stand-in answers on this one.
     async fn run(&self, arguments: &[&str]) -> (i32, String, String) {
+        self.run_with(&[], arguments).await
+    }
+
+    /// On a thread of its own, because the stand-in answers on this one.
+    async fn run_with(&self, more: &[(&str, &str)], arguments: &[&str]) -> (i32, String, String) {
         let folder = self.folder.path().to_owned();
         let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
+        let mut environment = Self::environment();
+        for (name, value) in more {
+            environment.push(((*name).to_owned(), (*value).to_owned()));
+        }
         tokio::task::spawn_blocking(move || {
             let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-            lockstep(&folder, &Self::environment(), &arguments)
+            lockstep(&folder, &environment, &arguments)
         })
         .await
         .unwrap()
@@ -80,8 +88,25 @@ impl Desk {
 fn help_of_every_command_teaches() {
     let folder = tempfile::tempdir().unwrap();
     let commands = [
-        "demo", "serve", "validate", "import", "diff", "plan", "sync", "drift", "status",
-        "history", "show", "audit", "sandbox",
+        "demo",
+        "serve",
+        "validate",
+        "import",
+        "diff",
+        "plan",
+        "sync",
+        "drift",
+        "adopt",
+        "release",
+        "recover",
+        "hold",
+        "release-hold",
+        "rollback",
+        "status",
+        "history",
+        "show",
+        "audit",
+        "sandbox",
     ];
     let (code, overview, err) = lockstep(folder.path(), &[], &["--help"]);
     assert_eq!((code, err.as_str()), (0, ""));
@@ -96,7 +121,7 @@ fn help_of_every_command_teaches() {
         assert!(help.contains("--config"), "{command}: {help}");
     }
     // A command that can leave with 2 says when.
-    for command in ["plan", "sync", "drift", "diff"] {
+    for command in ["plan", "sync", "drift", "diff", "rollback", "recover"] {
         let (_, help, _) = lockstep(folder.path(), &[], &[command, "--help"]);
         assert!(help.contains("Exit code 0"), "{command}: {help}");
     }
@@ -266,6 +291,167 @@ async fn the_day_of_an_engineer_at_the_command_line() {
     desk.repo.commit("Empty");
     let (code, run) = desk.json(&["sync", "shop"]).await;
     assert_eq!((code, run["status"].as_str()), (2, Some("parked")), "{run}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_a_rollback_and_a_freeze_window_are_told_with_the_way_out_of_them() {
+    let desk = Desk::new().await;
+    desk.repo
+        .write("users.json", classic("users", "/users/", "http://one/"));
+    let first = desk.repo.commit("One");
+    assert_eq!(desk.run(&["sync", "shop"]).await.0, 0);
+
+    // A hold.
+    for wrong in [
+        &["hold", "shop"][..],
+        &["hold", "shop", "--reason", " "],
+        &["hold", "shop", "--reason", "x", "--until", "yesterday"],
+        &["hold", "shop", "--reason", "x", "--until", "2020-01-01"],
+        &["hold", "shpo", "--reason", "x"],
+        &["release-hold", "shop"],
+        &["rollback", "shop", "--to", "main", "--reason", "x"],
+        &["rollback", "shop", "--to", "0123abcd", "--reason", "x"],
+        &["rollback", "shop", "--to", &"0".repeat(40), "--reason", "x"],
+        &["sync", "shop", "--override-freeze", ""],
+    ] {
+        let (code, out, err) = desk.run(wrong).await;
+        assert_eq!((code, out.as_str()), (1, ""), "{wrong:?}");
+        assert!(err.contains("error: "), "{wrong:?}: {err}");
+    }
+    let arguments = ["hold", "shop", "--until", "2h", "--reason", "Black Friday"];
+    let (code, out, err) = desk.run(&arguments).await;
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert!(out.contains("Black Friday"), "{out}");
+    let (code, out, err) = desk.run(&["sync", "shop"]).await;
+    assert_eq!((code, out.as_str()), (1, ""));
+    for part in [
+        "shop is held since",
+        "until",
+        "Black Friday",
+        "lockstep release-hold shop",
+    ] {
+        assert!(err.contains(part), "{part}: {err}");
+    }
+    assert_eq!(desk.run(&["plan", "shop"]).await.0, 0);
+    let (_, status) = desk.json(&["status"]).await;
+    assert_eq!(
+        status["stacks"][0]["hold"]["reason"], "Black Friday",
+        "{status}"
+    );
+    assert_eq!(status["stacks"][0]["standing"], "held (succeeded)");
+    let (_, out, _) = desk.run(&["status"]).await;
+    assert!(out.contains("shop is held since"), "{out}");
+    let (code, released) = desk.json(&["release-hold", "shop"]).await;
+    assert_eq!((code, &released["waited"]), (0, &Value::Array(Vec::new())));
+
+    // A rollback, named by its first digits.
+    desk.repo
+        .write("users.json", classic("users", "/users/", "http://two/"));
+    desk.repo.commit("Two");
+    assert_eq!(desk.run(&["sync", "shop"]).await.0, 0);
+    let arguments = [
+        "rollback",
+        "shop",
+        "--to",
+        &first[..8],
+        "--reason",
+        "Two is slow",
+    ];
+    let (code, run) = desk.json(&arguments).await;
+    assert_eq!((code, run["revision"].as_str()), (0, Some(first.as_str())));
+    let live =
+        |desk: &Desk| desk.gateway.live_classic("users").unwrap()["proxy"]["target_url"].clone();
+    assert_eq!(live(&desk), "http://one/");
+    let (code, _, err) = desk.run(&["sync", "shop"]).await;
+    assert_eq!(code, 1);
+    assert!(err.contains(&format!("held at {}", &first[..8])), "{err}");
+    assert_eq!(desk.run(&["release-hold", "shop"]).await.0, 0);
+    assert_eq!(desk.run(&["sync", "shop"]).await.0, 0);
+    assert_eq!(live(&desk), "http://two/");
+
+    // A freeze window that is open today.
+    desk.configure(&format!(
+        "time_zone = \"Europe/Berlin\"\n{}\n",
+        frozen_today()
+    ));
+    let (code, out, err) = desk.run(&["sync", "shop"]).await;
+    assert_eq!((code, out.as_str()), (1, ""));
+    for part in [
+        "shop is frozen until",
+        "Europe/Berlin",
+        "--override-freeze REASON",
+    ] {
+        assert!(err.contains(part), "{part}: {err}");
+    }
+    let (_, status) = desk.json(&["status"]).await;
+    assert!(status["stacks"][0]["frozen_until"].is_string(), "{status}");
+    let arguments = ["sync", "shop", "--override-freeze", "Checkout is down"];
+    assert_eq!(desk.run(&arguments).await.0, 0);
+    let (_, out, _) = desk.run(&["history", "--stack", "shop"]).await;
+    for part in [
+        "stack.held",
+        "hold.ended",
+        "stack.rolled-back",
+        "freeze.overridden",
+        "Checkout is down",
+        "Two is slow",
+    ] {
+        assert!(out.contains(part), "{part}: {out}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_whose_process_dies_is_finished_by_the_server_at_its_revision() {
+    let desk = Desk::new().await;
+    desk.repo
+        .write("users.json", classic("users", "/users/", "http://one/"));
+    let first = desk.repo.commit("One");
+    assert_eq!(desk.run(&["sync", "shop"]).await.0, 0);
+    let second = classic("users", "/users/", "http://two/");
+    desk.repo.write("users.json", second);
+    desk.repo.commit("Two");
+    assert_eq!(desk.run(&["sync", "shop"]).await.0, 0);
+    let live = || desk.gateway.live_classic("users").unwrap()["proxy"]["target_url"].clone();
+    for point in ["after-intent", "after-writes", "before-outcome"] {
+        let crash = [("LOCKSTEP_CRASH_AT", point)];
+        let arguments = [
+            "rollback",
+            "shop",
+            "--to",
+            &first,
+            "--reason",
+            "Two is slow",
+        ];
+        let (code, out, _) = desk.run_with(&crash, &arguments).await;
+        assert_eq!((code, out.as_str()), (-1, ""), "{point}");
+        let config = desk.folder.path().join("lockstep.toml");
+        let server =
+            tokio::task::spawn_blocking(move || Server::start(&config, &Desk::environment(), &[]))
+                .await
+                .unwrap();
+        until(
+            "the earlier revision to be live and on record",
+            async || {
+                let (_, status) = desk.json(&["status"]).await;
+                let shop = &status["stacks"][0];
+                live() == "http://one/"
+                    && shop["settled"] == first.as_str()
+                    && shop["last_status"] == "succeeded"
+            },
+        )
+        .await;
+        let (_, status) = desk.json(&["status"]).await;
+        assert_eq!(status["stacks"][0]["hold"]["revision"], first.as_str());
+        assert_eq!(desk.run(&["release-hold", "shop"]).await.0, 0);
+        until("the head to be live", async || live() == "http://two/").await;
+        until("it to be on record", async || {
+            let (_, status) = desk.json(&["status"]).await;
+            status["stacks"][0]["standing"] == "succeeded"
+        })
+        .await;
+        let code = tokio::task::spawn_blocking(move || server.terminate()).await;
+        assert_eq!(code.unwrap(), Some(0));
+    }
 }
 
 #[test]

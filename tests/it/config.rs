@@ -165,6 +165,8 @@ prune = false
 deletion_limit = 0x10
 protect = ["oas/payments*"]
 require_approval = "deletions"
+time_zone = "America/New_York"
+freeze = [{ days = ["fri"], from = "16:00", to = "24:00" }, { days = ["sat", "sun"] }, { days = ["mon"], to = "06:00" }]
 include = ["*.yaml"]
 exclude = ["secret*"]
 "#;
@@ -235,6 +237,18 @@ fn every_key_is_read() {
     assert_eq!(stack.require_approval, RequireApproval::Deletions);
     assert!(stack.files.matches("a.yaml") && !stack.files.matches("a/b.yaml"));
     assert!(!stack.files.matches("secret.yaml"));
+    let micros = |moment: &str| {
+        let moment: jiff::Timestamp = moment.parse().unwrap();
+        moment.as_microsecond()
+    };
+    assert_eq!(
+        stack.freeze.frozen_until(micros("2026-11-20T20:59:59Z")),
+        None
+    );
+    assert_eq!(
+        stack.freeze.frozen_until(micros("2026-11-20T21:00:00Z")),
+        Some(micros("2026-11-23T11:00:00Z"))
+    );
 }
 
 #[test]
@@ -400,6 +414,24 @@ nodes = ["http://gateway:8080"] >> nodes = "http://a"
     stack.shop.require_approval: must be "always", "deletions" or "never"
 [stack.shop] >> protect = ["a", "["]
     stack.shop.protect[1]: error parsing glob '[': unclosed character class; missing ']'
+[stack.shop] >> time_zone = "Berlin"
+    stack.shop.time_zone: there is no time zone "Berlin"; write a name like "Europe/Berlin"
+[stack.shop] >> freeze = "weekend"
+    stack.shop.freeze: must be a list, not a string
+[stack.shop] >> freeze = [{ days = ["sat"] }, { day = ["sun"], to = "12:00" }]
+    stack.shop.freeze[1].day: unknown key; did you mean "days"?
+[stack.shop] >> freeze = [{ days = ["sat", "Sunday"] }]
+    stack.shop.freeze[0].days[1]: must be "mon", "tue", "wed", "thu", "fri", "sat" or "sun"
+[stack.shop] >> freeze = [{ days = [] }]
+    stack.shop.freeze[0].days: names no day; without it every day is meant
+[stack.shop] >> freeze = [{ from = "8:00" }]
+    stack.shop.freeze[0].from: is a time of day, like "08:30", and "24:00" for the end of a day
+[stack.shop] >> freeze = [{ from = "08:00", to = "08:00" }]
+    stack.shop.freeze[0]: ends when it begins; leave from and to out for whole days
+[stack.shop] >> freeze = [{ from = "24:00", to = "08:00" }]
+    stack.shop.freeze[0]: cannot begin at 24:00: that is 00:00 of the next day
+[stack.shop] >> freeze = [{ from = "06:00", to = "18:00" }, { from = "18:00", to = "06:00" }]
+    stack.shop.freeze: leaves no minute of the week in which anything could go live
 [stack.shop] >> deletion_limit = -1
     stack.shop.deletion_limit: must be a whole number, 0 or more
 [stack.shop] >> deletion_limit = 1.5
@@ -419,7 +451,7 @@ repository = "shop" >> repository = "Shop!"
 #[test]
 fn every_value_that_is_wrong_is_named_with_its_cure() {
     let lines: Vec<&str> = WRONG_VALUES.trim().lines().collect();
-    assert_eq!(lines.len(), 2 * 71);
+    assert_eq!(lines.len(), 2 * 80);
     for pair in lines.chunks(2) {
         let (old, new) = pair[0].split_once(">>").unwrap();
         let text = small_with(old.trim(), &new.trim().replace(" ;; ", "\n"));
@@ -758,7 +790,7 @@ fn the_example_is_valid_and_its_comments_show_the_real_defaults() {
             .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase()))
     };
     let defaults = EXAMPLE.lines().filter(|line| is_default(line)).count();
-    assert_eq!(defaults, 17);
+    assert_eq!(defaults, 19);
     let with_defaults: Vec<&str> = EXAMPLE
         .lines()
         .map(|line| if is_default(line) { &line[1..] } else { line })

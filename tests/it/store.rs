@@ -21,9 +21,10 @@ use lockstep::{
         run::{Action, ChangeRecord, Outcome, RunId, RunStatus, Trigger},
     },
     store::{
-        Body, ChangeOutcome, CommitRef, Delivery, Erased, Error, EventFilter, Finish, Intent,
-        InventoryChange, LocalQueue, NewRun, POSTGRES_MIGRATIONS, PgOptions, PutError, QueueLimits,
-        Recorded, RunFilter, SQLITE_MIGRATIONS, Settle, StackState, StackTarget, Store, Undo,
+        Body, ChangeOutcome, CommitRef, Delivery, Ended, Erased, Error, EventFilter, Finish,
+        Intent, InventoryChange, LocalQueue, NewHold, NewRun, POSTGRES_MIGRATIONS, PgOptions,
+        PutError, QueueLimits, Recorded, RunFilter, SQLITE_MIGRATIONS, Settle, StackState,
+        StackTarget, Store, Undo,
     },
 };
 use secrecy::{ExposeSecret as _, SecretString};
@@ -73,6 +74,9 @@ on_both! {
     a_timer_adds_nothing_to_work_that_waits_and_a_person_always_does,
     a_push_during_a_run_costs_one_further_run,
     a_run_that_failed_for_a_while_is_tried_again_later,
+    a_held_stack_is_not_due_until_its_hold_ends,
+    a_rollback_is_due_until_it_is_carried_out_and_an_open_run_until_it_is_resolved,
+    revisions_of_runs_are_found_by_their_first_digits,
     a_lease_has_one_holder_and_every_holder_a_higher_fence,
     a_lease_is_renewed_by_its_holder_only,
     of_many_workers_one_gets_the_lease,
@@ -471,6 +475,197 @@ async fn a_run_that_failed_for_a_while_is_tried_again_later(fixture: Fixture) {
         [shop()],
         "a push does not wait"
     );
+}
+
+fn new_hold(until: Option<i64>) -> NewHold {
+    NewHold {
+        at: NOW,
+        until,
+        reason: "a fair\0".to_owned(),
+        by: jane(),
+    }
+}
+
+fn hold_ended(ended: &Ended) -> NewEvent {
+    NewEvent {
+        payload: json!({"waited": ended.waited}),
+        ..event(EventType::HoldEnded, 1)
+    }
+}
+
+async fn a_held_stack_is_not_due_until_its_hold_ends(fixture: Fixture) {
+    let store = &fixture.store;
+    let held = event(EventType::StackHeld, 0);
+    // Nobody has asked for it yet.
+    store
+        .hold(&shop(), &new_hold(Some(NOW + HOUR)), &held)
+        .await
+        .unwrap();
+    fixture.push(1).await;
+    fixture.push(2).await;
+    store
+        .hold(
+            &shop(),
+            &NewHold {
+                at: NOW + 1,
+                ..new_hold(Some(NOW + HOUR))
+            },
+            &held,
+        )
+        .await
+        .unwrap();
+    let hold = fixture.shop_state().await.hold.unwrap();
+    assert_eq!((hold.since, hold.until), (NOW, Some(NOW + HOUR)));
+    assert_eq!(
+        (hold.reason.as_str(), hold.by),
+        ("a fair\u{fffd}", Some(jane()))
+    );
+    assert_eq!(hold.rollback, None);
+    assert!(store.due(NOW + HOUR).await.unwrap().is_empty());
+    assert!(store.unfinished(NOW + HOUR - 1).await.unwrap().is_empty());
+    assert_eq!(store.unfinished(NOW + HOUR).await.unwrap(), [shop()]);
+
+    let shop_stack = shop();
+    let end = |now: i64| store.end_hold_that_is_over(&shop_stack, now, hold_ended);
+    assert_eq!(end(NOW + HOUR - 1).await.unwrap(), None);
+    let (one, two) = tokio::join!(end(NOW + HOUR), end(NOW + HOUR));
+    let ended: Vec<Ended> = [one.unwrap(), two.unwrap()].into_iter().flatten().collect();
+    assert_eq!(ended.len(), 1);
+    assert_eq!(ended[0].waited, ["main/1/1", "main/1/2"]);
+    assert_eq!(store.due(NOW).await.unwrap(), [shop()]);
+    assert_eq!(fixture.shop_state().await.hold, None);
+    assert_eq!(store.release_hold(&shop(), hold_ended).await.unwrap(), None);
+    assert_eq!(fixture.count("audit_event").await, 5);
+}
+
+async fn a_rollback_is_due_until_it_is_carried_out_and_an_open_run_until_it_is_resolved(
+    fixture: Fixture,
+) {
+    let store = &fixture.store;
+    let lease = fixture.lease().await;
+    let asked = [event(EventType::StackRolledBack, 0)];
+    store
+        .roll_back(&shop(), &new_hold(None), &revision(1), &asked)
+        .await
+        .unwrap();
+    fixture.push(2).await;
+    let state = fixture.shop_state().await;
+    let rollback = state.hold.unwrap().rollback.unwrap();
+    assert_eq!((rollback.revision, rollback.generation), (revision(1), 1));
+    assert_eq!(state.wanted, 2);
+    assert!(store.due(NOW).await.unwrap().is_empty());
+    assert_eq!(store.unfinished(NOW).await.unwrap(), [shop()]);
+    let done = finish(RunStatus::Succeeded, 1);
+    store
+        .record_run(&lease, &new_run("run-1", 1), &Intent::default(), &done)
+        .await
+        .unwrap();
+    assert!(
+        store.unfinished(NOW).await.unwrap().is_empty(),
+        "the push waits"
+    );
+
+    // An approval concerns what the rollback held back.
+    store.want(&shop(), Trigger::Approval).await.unwrap();
+    let rollback = fixture.shop_state().await.hold.unwrap().rollback.unwrap();
+    assert_eq!(rollback.generation, 3);
+    assert_eq!(store.unfinished(NOW).await.unwrap(), [shop()]);
+    store
+        .postpone("shop", 1, NOW + HOUR, "no answer")
+        .await
+        .unwrap();
+    assert!(store.unfinished(NOW).await.unwrap().is_empty());
+    let done = finish(RunStatus::Succeeded, 3);
+    store
+        .record_run(&lease, &new_run("run-2", 3), &Intent::default(), &done)
+        .await
+        .unwrap();
+
+    // The head is wanted after it, although nothing waits.
+    store
+        .release_hold(&shop(), hold_ended)
+        .await
+        .unwrap()
+        .unwrap();
+    let state = fixture.shop_state().await;
+    assert_eq!(
+        (state.wanted, state.pending_trigger),
+        (4, Some(Trigger::Manual))
+    );
+    assert_eq!(store.due(NOW).await.unwrap(), [shop()]);
+
+    store
+        .begin_run(&lease, &new_run("run-3", 4), &Intent::default())
+        .await
+        .unwrap();
+    let held = event(EventType::StackHeld, 0);
+    store.hold(&shop(), &new_hold(None), &held).await.unwrap();
+    assert_eq!(store.unfinished(NOW).await.unwrap(), [shop()]);
+    let interrupted = Finish {
+        settle: Settle::Keep,
+        ..finish(RunStatus::Interrupted, 4)
+    };
+    store
+        .finish_run(&lease, &run_id("run-3"), &interrupted)
+        .await
+        .unwrap();
+    assert!(store.unfinished(NOW).await.unwrap().is_empty());
+}
+
+async fn revisions_of_runs_are_found_by_their_first_digits(fixture: Fixture) {
+    let store = &fixture.store;
+    let lease = fixture.lease().await;
+    for (index, digits) in ["aaaa", "aabb", "aaaa"].into_iter().enumerate() {
+        let run = NewRun {
+            revision: Some(format!("{digits}{:036}", 0).parse().unwrap()),
+            started_at: NOW + i64::try_from(index).unwrap(),
+            ..new_run(&format!("run-{index}"), 1)
+        };
+        let done = finish(RunStatus::Refused, 1);
+        store
+            .record_run(&lease, &run, &Intent::default(), &done)
+            .await
+            .unwrap();
+    }
+    let found = async |stack: &str, digits: &str, limit: i64| -> Vec<String> {
+        let found = store.revisions_of_runs(stack, digits, limit).await.unwrap();
+        found
+            .iter()
+            .map(|found| found.as_str()[..4].to_owned())
+            .collect()
+    };
+    assert_eq!(found("shop", "aa", 9).await, ["aaaa", "aabb"]);
+    assert_eq!(found("shop", "aa", 1).await, ["aaaa"]);
+    assert_eq!(found("shop", "aab", 9).await, ["aabb"]);
+    assert!(found("shop", "b%", 9).await.is_empty());
+    assert!(found("billing", "aa", 9).await.is_empty());
+}
+
+/// The columns of a hold come to a table with rows in it.
+#[tokio::test]
+async fn a_stack_that_was_there_before_there_were_holds_has_none() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join(lockstep::store::FILE);
+    let options = SqliteConnectOptions::new()
+        .filename(&file)
+        .create_if_missing(true);
+    let pool = SqlitePoolOptions::new()
+        .connect_with(options)
+        .await
+        .unwrap();
+    SQLITE_MIGRATIONS.run_to(8, &pool).await.unwrap();
+    sqlx::raw_sql(
+        "insert into stack_state (stack, target, wanted, done, attempt, not_before, drifted) \
+         values ('shop', 'production', 3, 2, 0, 0, 0)",
+    )
+    .execute(&pool)
+    .await
+    .unwrap();
+    pool.close().await;
+    let store = Store::embedded(home.path()).await.unwrap();
+    let state = store.stack_state("shop").await.unwrap().unwrap();
+    assert_eq!((state.wanted, state.hold), (3, None));
+    assert_eq!(store.due(NOW).await.unwrap(), [shop()]);
 }
 
 async fn a_lease_has_one_holder_and_every_holder_a_higher_fence(fixture: Fixture) {

@@ -545,6 +545,18 @@ fn parse(
     Config::parse(text, folder, &environment).unwrap()
 }
 
+/// A freeze window that is open now and closes in two to three days, whatever the time zone.
+pub fn frozen_today() -> String {
+    let today = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC);
+    let days: Vec<String> = (-1..=2)
+        .map(|days| {
+            let day = today.checked_add(jiff::Span::new().days(days)).unwrap();
+            format!("\"{}\"", day.strftime("%a").to_string().to_lowercase())
+        })
+        .collect();
+    format!("freeze = [{{ days = [{}] }}]", days.join(", "))
+}
+
 pub fn sign(body: &[u8]) -> String {
     let mut mac: Hmac<Sha256> = Hmac::new_from_slice(WEBHOOK_SECRET.as_bytes()).unwrap();
     mac.update(body);
