@@ -106,20 +106,7 @@ impl Status {
             ],
             rows,
         );
-        for state in &states {
-            let Some(stack) = app.stack(&state.stack) else {
-                continue;
-            };
-            if let Some(hold) = &state.hold {
-                output::text(&format!("\n{}", sync::hold::held(stack, hold)));
-            }
-            if let Some(until) = frozen_until(&app, state) {
-                output::text(&format!("\n{}", sync::hold::frozen(stack, until)));
-            }
-            if let Some(problem) = state.problem.as_ref().filter(|problem| !problem.is_empty()) {
-                output::text(&format!("\n{}: {problem}", state.stack));
-            }
-        }
+        remarks(&app, &states);
         for node in &nodes {
             output::text(&node.text());
         }
@@ -127,6 +114,24 @@ impl Status {
             eprintln!("{} is being worked on by {}", holder.target, holder.owner);
         }
         Ok(Exit::Done)
+    }
+}
+
+/// What a person should know of each stack, in sentences.
+fn remarks(app: &App, states: &[StackState]) {
+    for state in states {
+        let Some(stack) = app.stack(&state.stack) else {
+            continue;
+        };
+        if let Some(hold) = &state.hold {
+            output::text(&format!("\n{}", sync::hold::held(stack, hold)));
+        }
+        if let Some(until) = frozen_until(app, state) {
+            output::text(&format!("\n{}", sync::hold::frozen(stack, until)));
+        }
+        if let Some(problem) = state.problem.as_ref().filter(|problem| !problem.is_empty()) {
+            output::text(&format!("\n{}: {problem}", state.stack));
+        }
     }
 }
 
