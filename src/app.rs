@@ -13,7 +13,7 @@ use secrecy::ExposeSecret;
 
 use crate::{
     config::{Config, DriftPolicy, Embedded, Protect, ScaledOut, SecretKey, Storage},
-    domain::{plan::Rules, run::RunId, secrets::Masker},
+    domain::{approval::Identity, plan::Rules, run::RunId, secrets::Masker},
     git::{self, BranchName, Location, Mirrors, Remote, RepoPath, Selection},
     keys::InstallationKey,
     metrics::Metrics,
@@ -58,6 +58,10 @@ pub struct Stack {
     pub drift: DriftPolicy,
     pub rules: Rules,
     pub protect: Protect,
+    pub min_approvers: usize,
+    pub allow_local_approval: bool,
+    /// In microseconds.
+    pub approval_valid: i64,
 }
 
 impl Stack {
@@ -96,6 +100,8 @@ pub struct App {
     pub lag_patience: Duration,
     pub stacks: Arc<BTreeMap<String, Arc<Stack>>>,
     pub targets: Arc<BTreeMap<String, Arc<Target>>>,
+    /// Who may approve, by name.
+    pub people: Arc<BTreeMap<String, Identity>>,
     pub config_hash: String,
     /// Where the embedded store, or this process's caches, lie.
     pub folder: PathBuf,
@@ -111,6 +117,11 @@ impl App {
         };
         let targets = targets(config)?;
         let stacks = stacks(config, &targets)?;
+        let people = config
+            .people
+            .iter()
+            .map(|(name, person)| (name.as_str().to_owned(), person.identity.clone()))
+            .collect();
         Ok(Self {
             mirrors: Mirrors::new(folder.join("git"), git::Limits::default()),
             masker: key.masker(),
@@ -122,6 +133,7 @@ impl App {
             lag_patience: Duration::from_secs(30),
             stacks: Arc::new(stacks),
             targets: Arc::new(targets),
+            people: Arc::new(people),
             config_hash: config.hash().to_owned(),
             folder,
         })
@@ -300,6 +312,9 @@ fn stacks(
                 drift_waits: stack.drift == DriftPolicy::Approve,
             },
             protect: stack.protect.clone(),
+            min_approvers: usize::try_from(stack.min_approvers).unwrap_or(usize::MAX),
+            allow_local_approval: stack.allow_local_approval,
+            approval_valid: i64::try_from(stack.approval_valid.as_micros()).unwrap_or(i64::MAX),
         };
         stacks.insert(built.name.clone(), Arc::new(built));
     }

@@ -1,5 +1,6 @@
 //! The command line: a file a command. Only this module prints to standard output, and only data.
 
+mod approval;
 mod audit;
 mod demo;
 mod drift;
@@ -13,6 +14,7 @@ mod serve;
 mod show;
 mod status;
 mod sync;
+mod token;
 mod validate;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -60,11 +62,15 @@ enum Command {
     Plan(plan::Plan),
     Sync(sync::Sync),
     Drift(drift::Drift),
+    Approve(approval::Approve),
+    Reject(approval::Reject),
     Adopt(ownership::Adopt),
     Release(ownership::Release),
     Status(status::Status),
     History(history::History),
     Show(show::Show),
+    #[command(subcommand)]
+    Token(token::Token),
     #[command(subcommand)]
     Audit(audit::Audit),
     #[command(subcommand)]
@@ -142,11 +148,14 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Plan(plan) => plan.run(&context).await,
         Command::Sync(sync) => sync.run(&context).await,
         Command::Drift(drift) => drift.run(&context).await,
+        Command::Approve(approve) => approve.run(&context).await,
+        Command::Reject(reject) => reject.run(&context).await,
         Command::Adopt(adopt) => adopt.run(&context).await,
         Command::Release(release) => release.run(&context).await,
         Command::Status(status) => status.run(&context).await,
         Command::History(history) => history.run(&context).await,
         Command::Show(show) => show.run(&context).await,
+        Command::Token(token) => token.run(&context).await,
         Command::Audit(audit) => audit.run(&context).await,
         Command::Sandbox(sandbox) => sandbox.run().await,
     }

@@ -1,10 +1,15 @@
 //! `lockstep status`: how every stack stands.
 
+use std::collections::BTreeMap;
+
 use clap::Args;
 use serde_json::json;
 
-use super::{Exit, Invocation, objects, output};
-use crate::store::StackState;
+use super::{Exit, Invocation, approval, objects, output};
+use crate::{
+    store::StackState,
+    sync::approval::{Waiting, waiting},
+};
 
 /// Show how every stack stands: its revision, its last run, what waits and what drifted.
 #[derive(Debug, Args)]
@@ -30,10 +35,17 @@ impl Status {
         states.retain(|state| app.stacks.contains_key(&state.stack));
         states.sort_by(|left, right| left.stack.cmp(&right.stack));
         let holders = app.store.leases().await?;
+        let mut awaiting: BTreeMap<&str, Vec<Waiting>> = BTreeMap::new();
+        for (name, stack) in app.stacks.iter() {
+            awaiting.insert(name, waiting(&app, stack, app.now()).await?);
+        }
         if invocation.is_json() {
             let stacks: Vec<_> = states
                 .iter()
                 .map(|state| {
+                    let awaiting = awaiting.get(state.stack.as_str());
+                    let awaiting: Vec<_> =
+                        awaiting.into_iter().flatten().map(approval::to_json).collect();
                     json!({
                         "stack": state.stack,
                         "target": state.target,
@@ -49,6 +61,7 @@ impl Status {
                         "objects": owned.get(&state.stack).copied().unwrap_or(0),
                         "drifted": state.drifted,
                         "problem": state.problem,
+                        "awaiting_approval": awaiting,
                     })
                 })
                 .collect();
@@ -95,6 +108,9 @@ impl Status {
             if let Some(problem) = state.problem.as_ref().filter(|problem| !problem.is_empty()) {
                 output::text(&format!("\n{}: {problem}", state.stack));
             }
+        }
+        for waiting in awaiting.values().flatten() {
+            output::text(&format!("\n{}", approval::to_text(waiting)));
         }
         for holder in holders {
             eprintln!("{} is being worked on by {}", holder.target, holder.owner);

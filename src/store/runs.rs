@@ -7,6 +7,7 @@ use sqlx::QueryBuilder;
 
 use super::{
     Store,
+    approval::{Parkings, park},
     audit::append,
     db::{BATCH, Tx, clean, clean_opt},
     error::{Error, Result, parse, parse_json, parse_opt},
@@ -99,6 +100,8 @@ pub struct Finish {
     pub problem: Option<String>,
     /// Whether deletions are held back now; `None` when the run could not say.
     pub holds_deletions: Option<bool>,
+    /// What waits for an approval now; empty when the run could not say.
+    pub parkings: Parkings,
     pub events: Vec<NewEvent>,
 }
 
@@ -464,6 +467,7 @@ async fn close(
     }
     change_inventory(tx, lease.target(), &finish.inventory).await?;
     settle(tx, stack, run, finish).await?;
+    park(tx, stack, run, finish.at, &finish.parkings).await?;
     append(tx, &finish.events).await
 }
 

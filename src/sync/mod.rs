@@ -5,6 +5,7 @@
 //! [`schedule`] holds the timers.
 
 pub mod apply;
+pub mod approval;
 pub mod lease;
 mod leaving;
 pub mod look;
@@ -14,4 +15,5 @@ mod record;
 pub mod recover;
 pub mod run;
 pub mod schedule;
+pub mod token;
 pub mod worker;

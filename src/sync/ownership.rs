@@ -21,7 +21,7 @@ use crate::{
         object::ObjectKey,
         run::{Action, ChangeRecord, Outcome, RunStatus, Trigger},
     },
-    store::{self, Body, Finish, Intent, InventoryChange, Settle, StackState},
+    store::{self, Body, Finish, Intent, InventoryChange, Parkings, Settle, StackState},
 };
 
 #[derive(Debug, thiserror::Error)]
@@ -281,6 +281,7 @@ async fn put_on_record(
         settle: Settle::Keep,
         problem: None,
         holds_deletions: None,
+        parkings: Parkings::new(),
         events,
     };
     let intent = Intent {

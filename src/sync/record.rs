@@ -21,7 +21,9 @@ use crate::{
         revision::Revision,
         run::{Action, ChangeRecord, Outcome, RunId, RunStatus},
     },
-    store::{Body, ChangeOutcome, Finish, Intent, InventoryChange, NewRun, Settle, Undo},
+    store::{
+        Body, ChangeOutcome, Finish, Intent, InventoryChange, NewRun, Parkings, Settle, Undo,
+    },
 };
 
 impl Context<'_> {
@@ -207,6 +209,7 @@ impl Context<'_> {
             },
             problem: Some(message.clone()),
             holds_deletions: None,
+            parkings: Parkings::new(),
             events: vec![event],
         };
         let new_run = self.new_run(revision.clone(), None, None);
@@ -248,6 +251,8 @@ impl Context<'_> {
         self.refresh_listed(&look, &look.observation, &mut inventory);
         let status = status_of(plan, &[]);
         let mut events = self.change_events(&changes);
+        let (parkings, parked) = self.parkings(&look, &changes).await?;
+        events.extend(parked);
         events.push(self.finished_event(status, None, &look.wanted, &changes));
         let message = held_message(plan);
         let finish = Finish {
@@ -263,6 +268,7 @@ impl Context<'_> {
             },
             problem: message.clone(),
             holds_deletions: Some(holds_deletions(plan)),
+            parkings,
             events,
         };
         let intent = Intent {
@@ -338,6 +344,7 @@ impl Context<'_> {
                 "source": self.source(Some(&look.wanted.revision)),
                 "plan": plan.hash(),
                 "gateway": look.observation.version,
+                "approved": look.approved().map(|approved| approved.parked.hash),
                 "changes": intended,
             }),
         );
@@ -389,6 +396,8 @@ impl Context<'_> {
         let settled = matches!(status, RunStatus::Succeeded | RunStatus::Parked)
             .then(|| look.wanted.revision.clone());
         let mut events = self.change_events(&changes);
+        let (parkings, parked) = self.parkings(look, &changes).await?;
+        events.extend(parked);
         events.push(self.finished_event(status, message.as_deref(), &look.wanted, &changes));
         let finish = Finish {
             status,
@@ -416,6 +425,7 @@ impl Context<'_> {
             },
             problem: (status != RunStatus::Succeeded).then(|| message.clone().unwrap_or_default()),
             holds_deletions: Some(holds_deletions(&look.plan)),
+            parkings,
             events,
         };
         self.app

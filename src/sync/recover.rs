@@ -23,7 +23,7 @@ use crate::{
         plan::{Change, PreparedDesired},
         run::{Action, ChangeRecord, Outcome, RunStatus},
     },
-    store::{ChangeOutcome, Finish, Intent, InventoryChange, OpenRun, Settle},
+    store::{ChangeOutcome, Finish, Intent, InventoryChange, OpenRun, Parkings, Settle},
 };
 
 /// Resolves every open run of a target.
@@ -271,6 +271,7 @@ async fn record(
         settle: Settle::Keep,
         problem: Some(message),
         holds_deletions: None,
+        parkings: Parkings::new(),
         events,
     };
     app.store

@@ -22,7 +22,7 @@ use lockstep::{
     },
     store::{
         Body, ChangeOutcome, CommitRef, Delivery, Erased, Error, EventFilter, Finish, Intent,
-        InventoryChange, LocalQueue, NewRun, POSTGRES_MIGRATIONS, PgOptions, PutError, QueueLimits,
+        InventoryChange, LocalQueue, NewRun, POSTGRES_MIGRATIONS, Parkings, PgOptions, PutError, QueueLimits,
         Recorded, RunFilter, SQLITE_MIGRATIONS, Settle, StackState, StackTarget, Store, Undo,
     },
 };
@@ -2362,6 +2362,7 @@ fn full_intent(run: &str, first: i64) -> Intent {
 fn finish(status: RunStatus, claimed: i64) -> Finish {
     Finish {
         holds_deletions: None,
+        parkings: Parkings::new(),
         status,
         message: None,
         at: NOW + HOUR,
