@@ -44,8 +44,11 @@ impl Status {
                 .iter()
                 .map(|state| {
                     let awaiting = awaiting.get(state.stack.as_str());
-                    let awaiting: Vec<_> =
-                        awaiting.into_iter().flatten().map(approval::to_json).collect();
+                    let awaiting: Vec<_> = awaiting
+                        .into_iter()
+                        .flatten()
+                        .map(approval::to_json)
+                        .collect();
                     json!({
                         "stack": state.stack,
                         "target": state.target,

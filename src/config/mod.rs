@@ -163,8 +163,9 @@ fn read<T>(reader: &Reader<'_>, assemble: impl FnOnce(Parts) -> Read<T>) -> Read
         storage,
         nats,
         repositories: repositories.read(|section| repository::read(section, &webhooks.names())),
-        stacks: stacks
-            .read(|section| stack::read(section, &repositories.names(), &targets.names(), approvals)),
+        stacks: stacks.read(|section| {
+            stack::read(section, &repositories.names(), &targets.names(), approvals)
+        }),
         people: people.read(person::read),
         webhooks: webhooks.read(webhook::read),
         targets: targets.read(target::read),

@@ -45,7 +45,10 @@ pub(super) fn read(section: &Section<'_>) -> Read<Person> {
 pub(super) fn refuse_shared_names(sections: &NamedSections<'_>, people: &BTreeMap<Name, Person>) {
     let mut first_with: BTreeMap<(&str, String), &Name> = BTreeMap::new();
     for (name, person) in people {
-        let logins = person.logins.iter().map(|(host, login)| (host.as_str(), login));
+        let logins = person
+            .logins
+            .iter()
+            .map(|(host, login)| (host.as_str(), login));
         let emails = person.emails.iter().map(|email| ("", email));
         for (host, text) in logins.chain(emails) {
             let key = (host, text.to_lowercase());

@@ -241,7 +241,13 @@ mod tests {
         let shown = Presented::parse(&text).unwrap();
         let said = format!("{token:?} {shown:?}");
         let hash = hex::encode(token.hash.bytes());
-        assert!(!said.contains(&hash) && !said.contains(&text[20..]), "{said}");
-        assert!(!said.contains(&format!("{:?}", token.hash.bytes())), "{said}");
+        assert!(
+            !said.contains(&hash) && !said.contains(&text[20..]),
+            "{said}"
+        );
+        assert!(
+            !said.contains(&format!("{:?}", token.hash.bytes())),
+            "{said}"
+        );
     }
 }

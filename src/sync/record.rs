@@ -21,9 +21,7 @@ use crate::{
         revision::Revision,
         run::{Action, ChangeRecord, Outcome, RunId, RunStatus},
     },
-    store::{
-        Body, ChangeOutcome, Finish, Intent, InventoryChange, NewRun, Parkings, Settle, Undo,
-    },
+    store::{Body, ChangeOutcome, Finish, Intent, InventoryChange, NewRun, Parkings, Settle, Undo},
 };
 
 impl Context<'_> {

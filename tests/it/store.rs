@@ -22,8 +22,9 @@ use lockstep::{
     },
     store::{
         Body, ChangeOutcome, CommitRef, Delivery, Erased, Error, EventFilter, Finish, Intent,
-        InventoryChange, LocalQueue, NewRun, POSTGRES_MIGRATIONS, Parkings, PgOptions, PutError, QueueLimits,
-        Recorded, RunFilter, SQLITE_MIGRATIONS, Settle, StackState, StackTarget, Store, Undo,
+        InventoryChange, LocalQueue, NewRun, POSTGRES_MIGRATIONS, Parkings, PgOptions, PutError,
+        QueueLimits, Recorded, RunFilter, SQLITE_MIGRATIONS, Settle, StackState, StackTarget,
+        Store, Undo,
     },
 };
 use secrecy::{ExposeSecret as _, SecretString};

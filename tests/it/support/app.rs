@@ -330,7 +330,7 @@ impl TestApp {
     }
 
     /// Every text in every table, in one string.
-    async fn all_text(&self) -> String {
+    pub async fn all_text(&self) -> String {
         let mut text = String::new();
         match &self.services {
             None => {
