@@ -24,7 +24,7 @@ use crate::{
 
 /// Approve what a run held back: exactly that, and nothing that differs from it.
 ///
-/// The decision is bound to what the run held back, not to its commit. With LOCKSTEP_TOKEN set to
+/// The decision is bound to what the run held back, not to its commit. With `LOCKSTEP_TOKEN` set to
 /// a token of scope `approve` it is that person's; without, it is recorded as unauthenticated and
 /// counts only where the stack allows it. Exit code 0: approved; 2: recorded, and more is needed;
 /// 1: it could not be recorded.
@@ -41,7 +41,7 @@ pub struct Approve {
 /// Reject what a run held back: it stays as it is until Git changes, or whoever rejected it
 /// approves.
 ///
-/// With LOCKSTEP_TOKEN set to a token of scope `approve` it is that person's decision; without, it
+/// With `LOCKSTEP_TOKEN` set to a token of scope `approve` it is that person's decision; without, it
 /// is recorded as unauthenticated and counts only where the stack allows it. Exit code 0: rejected;
 /// 2: recorded, and it does not count; 1: it could not be recorded.
 #[derive(Debug, Args)]

@@ -112,10 +112,6 @@ impl Create {
 }
 
 impl List {
-    #[expect(
-        clippy::unused_self,
-        reason = "every command is run by its own arguments"
-    )]
     async fn run(self, invocation: &Invocation) -> anyhow::Result<Exit> {
         let app = invocation.open().await?;
         let now = app.now();

@@ -371,3 +371,225 @@ impl Electorate<'_> {
 fn has_expired(decision: &Decision, now: i64) -> bool {
     decision.choice == Choice::Approve && now >= decision.expires_at
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::domain::object::Kind;
+
+    const HASH: Digest = Digest([1; 32]);
+    const NOW: i64 = 1_000;
+
+    fn people() -> BTreeMap<String, Identity> {
+        ["ada", "grace", "linus"]
+            .map(|name| {
+                let email = format!("{name}@example.org");
+                let identity = Identity::new([name], [email.as_str()]);
+                (name.to_owned(), identity)
+            })
+            .into()
+    }
+
+    fn by(login: &str) -> Person {
+        Person {
+            login: Some(login.to_owned()),
+            ..Person::default()
+        }
+    }
+
+    /// `"grace+"` approves, `"grace-"` rejects, `"grace!"` approved and that ran out; `uid …` has
+    /// no token.
+    fn decision(text: &str, at: i64) -> Decision {
+        let (name, sign) = text.split_at(text.len() - 1);
+        Decision {
+            by: if name.starts_with("uid ") {
+                Approver::Local(name.to_owned())
+            } else {
+                Approver::Person(name.to_owned())
+            },
+            choice: if sign == "-" {
+                Choice::Reject
+            } else {
+                Choice::Approve
+            },
+            reason: "it is meant".to_owned(),
+            at,
+            expires_at: if sign == "!" { NOW } else { NOW + 1 },
+        }
+    }
+
+    fn decisions(texts: &[&str]) -> Vec<Decision> {
+        texts
+            .iter()
+            .zip(0..)
+            .map(|(text, at)| decision(text, at))
+            .collect()
+    }
+
+    fn judge(needed: usize, local_counts: bool, texts: &[&str]) -> Verdict {
+        let people = people();
+        let involved = [by("ADA")];
+        let electorate = Electorate {
+            needed,
+            local_counts,
+            people: &people,
+            involved: &involved,
+        };
+        let standing = electorate.judge(HASH, &decisions(texts), NOW);
+        assert_eq!(standing.hash, HASH);
+        standing.verdict
+    }
+
+    #[test]
+    fn distinct_people_who_had_no_part_in_it_decide() {
+        let awaiting = |given, needed| Verdict::Awaiting { given, needed };
+        let rejected = |by: &str| Verdict::Rejected {
+            by: by.to_owned(),
+            reason: "it is meant".to_owned(),
+        };
+        let local = "uid 7 (unauthenticated)";
+        for (needed, local_counts, texts, expected) in [
+            (1, false, &[][..], awaiting(0, 1)),
+            (1, false, &["grace+"], Verdict::Approved),
+            (2, false, &["grace+"], awaiting(1, 2)),
+            (2, false, &["grace+", "grace+"], awaiting(1, 2)),
+            (2, false, &["grace+", "linus+"], Verdict::Approved),
+            // The pusher, and somebody whom the configuration does not know.
+            (1, false, &["ada+"], awaiting(0, 1)),
+            (1, false, &["mallory+"], awaiting(0, 1)),
+            (2, false, &["ada+", "grace+", "mallory+"], awaiting(1, 2)),
+            // Without a token.
+            (1, false, &["uid 7+"], awaiting(0, 1)),
+            (1, true, &["uid 7+"], Verdict::Approved),
+            (2, true, &["uid 7+", "uid 7+"], awaiting(1, 2)),
+            (2, true, &["uid 7+", "uid 8+"], Verdict::Approved),
+            (2, true, &["uid 7+", "grace+"], Verdict::Approved),
+            // What ran out.
+            (1, false, &["grace!"], Verdict::Expired),
+            (2, false, &["grace!"], awaiting(0, 2)),
+            (2, false, &["grace!", "linus!"], Verdict::Expired),
+            (2, false, &["grace!", "linus+"], awaiting(1, 2)),
+            (1, false, &["grace!", "linus+"], Verdict::Approved),
+            (1, false, &["grace!", "grace+"], Verdict::Approved),
+            // Rejections.
+            (1, false, &["grace+", "linus-"], rejected("linus")),
+            (1, false, &["linus-", "grace+"], rejected("linus")),
+            (1, false, &["linus-", "linus+"], Verdict::Approved),
+            (1, false, &["linus+", "linus-"], rejected("linus")),
+            (1, false, &["ada-", "linus+"], rejected("ada")),
+            (1, false, &["mallory-", "linus+"], Verdict::Approved),
+            (1, false, &["uid 7-", "linus+"], Verdict::Approved),
+            (1, true, &["uid 7-", "linus+"], rejected(local)),
+        ] {
+            assert_eq!(
+                judge(needed, local_counts, texts),
+                expected,
+                "{needed} needed, {texts:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_person_is_known_by_every_login_and_address() {
+        let ada = Identity::new(["Ada", "ada.l"], ["Ada@Example.org"]);
+        let person = |name: &str, login: &str, email: &str| {
+            let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+            Person {
+                name: text(name),
+                login: text(login),
+                email: text(email),
+            }
+        };
+        for (known, name, login, email) in [
+            (true, "", "ADA", ""),
+            (true, "", "ada.L", ""),
+            (true, "", "other", "ada@EXAMPLE.org"),
+            (true, "ada", "", ""),
+            (true, "", "", "ada@users.noreply.github.com"),
+            (true, "", "", "12+Ada@users.noreply.github.com"),
+            (true, "", "", "12-ada.l@users.noreply.gitlab.com"),
+            (false, "", "", "12+adam@users.noreply.github.com"),
+            (false, "", "", "12+ada@example.org"),
+            (false, "Ada Lovelace", "adam", "adam@example.org"),
+            (false, "", "", ""),
+        ] {
+            let person = person(name, login, email);
+            assert_eq!(ada.is(&person), known, "{person:?}");
+        }
+    }
+
+    #[test]
+    fn what_differs_is_named() {
+        let remainder = |changes: &[(&str, u8)]| {
+            let changes = changes.iter().map(|(id, before)| Change {
+                object: ObjectKey::new(Kind::ClassicApi, *id),
+                action: Action::Delete,
+                reason: String::new(),
+                path: None,
+                before: Some(Digest([*before; 32])),
+                after: None,
+                drifted: false,
+                fields: Vec::new(),
+            });
+            Remainder::of("shop", "production", changes).unwrap()
+        };
+        let before = remainder(&[("a", 1), ("b", 1), ("c", 1)]);
+        let now = remainder(&[("b", 1), ("c", 2), ("d", 1)]);
+        let difference = Difference::between(Some(&before), Some(&now));
+        assert_eq!(
+            difference.to_string(),
+            "new: delete classic/d; no longer: delete classic/a; changed since: delete classic/c"
+        );
+        let same = Difference::between(Some(&now), Some(&now));
+        assert_eq!(
+            (same.to_string().as_str(), same),
+            ("", Difference::default())
+        );
+        let many: Vec<String> = (10..30).map(|id| id.to_string()).collect();
+        let many: Vec<(&str, u8)> = many.iter().map(|id| (id.as_str(), 0)).collect();
+        let all = Difference::between(Some(&remainder(&many)), None);
+        assert!(all.to_string().ends_with(", 10 more"), "{all}");
+    }
+
+    const VOICES: [&str; 7] = [
+        "ada+", "grace+", "grace-", "grace!", "linus+", "mallory+", "uid 7+",
+    ];
+
+    proptest! {
+        #[test]
+        fn nothing_is_approved_without_enough_people_whose_word_counts(
+            said in prop::collection::vec(0..VOICES.len(), 0..12),
+            needed in 1_usize..4,
+        ) {
+            let texts: Vec<&str> = said.iter().map(|&voice| VOICES[voice]).collect();
+            let verdict = judge(needed, false, &texts);
+            let agrees = |name: &str| {
+                let last = texts.iter().rev().find(|text| text.starts_with(name));
+                last.is_some_and(|text| text.ends_with('+'))
+            };
+            let agreed = ["grace", "linus"].iter().filter(|name| agrees(name)).count();
+            let objects = texts.iter().rev().find(|text| text.starts_with("grace"));
+            let is_rejected = objects == Some(&"grace-");
+            prop_assert_eq!(
+                verdict == Verdict::Approved,
+                agreed >= needed && !is_rejected,
+                "{:?} of {}", texts, needed
+            );
+        }
+
+        #[test]
+        fn who_does_not_count_changes_nothing(
+            said in prop::collection::vec(0..VOICES.len(), 0..12),
+        ) {
+            let texts: Vec<&str> = said.iter().map(|&voice| VOICES[voice]).collect();
+            let counting: Vec<&str> = texts
+                .iter()
+                .copied()
+                .filter(|text| text.starts_with("grace") || text.starts_with("linus"))
+                .collect();
+            prop_assert_eq!(judge(2, false, &texts), judge(2, false, &counting));
+        }
+    }
+}

@@ -213,17 +213,15 @@ async fn find(
         return Ok(parked.swap_remove(place));
     }
     let run = run.clone();
-    match parked.pop() {
-        Some(other) => Err(DecideError::Differs {
-            run,
-            difference: Difference::between(Some(remainder), Some(&other.remainder)),
-            newest: other.last_run,
-        }),
-        None => {
-            let newest = newest_run(app, stack).await?;
-            Err(DecideError::WaitsNoMore { run, newest })
-        }
-    }
+    let Some(other) = parked.pop() else {
+        let newest = newest_run(app, stack).await?;
+        return Err(DecideError::WaitsNoMore { run, newest });
+    };
+    Err(DecideError::Differs {
+        run,
+        difference: Difference::between(Some(remainder), Some(&other.remainder)),
+        newest: other.last_run,
+    })
 }
 
 async fn newest_run(app: &App, stack: &Stack) -> store::Result<Option<RunId>> {

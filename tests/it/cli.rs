@@ -57,11 +57,19 @@ impl Desk {
 
     /// On a thread of its own, because the stand-in answers on this one.
     async fn run(&self, arguments: &[&str]) -> (i32, String, String) {
+        self.run_with(None, arguments).await
+    }
+
+    /// With a token in the environment.
+    async fn run_with(&self, token: Option<&str>, arguments: &[&str]) -> (i32, String, String) {
         let folder = self.folder.path().to_owned();
+        let mut environment = Self::environment();
+        let token = token.map(|token| ("LOCKSTEP_TOKEN".to_owned(), token.to_owned()));
+        environment.extend(token);
         let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
         tokio::task::spawn_blocking(move || {
             let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-            lockstep(&folder, &Self::environment(), &arguments)
+            lockstep(&folder, &environment, &arguments)
         })
         .await
         .unwrap()
@@ -80,8 +88,8 @@ impl Desk {
 fn help_of_every_command_teaches() {
     let folder = tempfile::tempdir().unwrap();
     let commands = [
-        "demo", "serve", "validate", "plan", "sync", "drift", "status", "history", "show", "audit",
-        "sandbox",
+        "demo", "serve", "validate", "plan", "sync", "drift", "approve", "reject", "status",
+        "history", "show", "token", "audit", "sandbox",
     ];
     let (code, overview, err) = lockstep(folder.path(), &[], &["--help"]);
     assert_eq!((code, err.as_str()), (0, ""));
@@ -96,7 +104,7 @@ fn help_of_every_command_teaches() {
         assert!(help.contains("--config"), "{command}: {help}");
     }
     // A command that can leave with 2 says when.
-    for command in ["plan", "sync", "drift"] {
+    for command in ["plan", "sync", "drift", "approve", "reject"] {
         let (_, help, _) = lockstep(folder.path(), &[], &[command, "--help"]);
         assert!(help.contains("Exit code 0"), "{command}: {help}");
     }
@@ -266,6 +274,125 @@ async fn the_day_of_an_engineer_at_the_command_line() {
     desk.repo.commit("Empty");
     let (code, run) = desk.json(&["sync", "shop"]).await;
     assert_eq!((code, run["status"].as_str()), (2, Some("parked")), "{run}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_held_back_is_approved_at_the_command_line() {
+    let desk = Desk::new().await;
+    let people = "[person.grace]\nlogins = { github = \"grace\" }\n";
+    desk.configure(&format!("allow_local_approval = false\n{people}"));
+    for name in ["a", "b", "c"] {
+        let text = classic(name, &format!("/{name}/"), "http://one.test/");
+        desk.repo.write(&format!("{name}.json"), text);
+    }
+    desk.repo.commit("Three APIs");
+    assert_eq!(desk.run(&["sync", "shop"]).await.0, 0);
+    desk.repo.remove("a.json").remove("b.json");
+    desk.repo.commit("Two away");
+    let (code, run) = desk.json(&["sync", "shop"]).await;
+    assert_eq!(code, 2, "{run}");
+    let run = run["run"].as_str().unwrap();
+
+    // Whoever looks sees what to do.
+    let command = format!("lockstep approve {run} --reason …");
+    for arguments in [&["status"][..], &["show", run]] {
+        let (code, out, _) = desk.run(arguments).await;
+        assert_eq!(code, 0);
+        assert!(out.contains("0 of 1 approvals given, 1 missing"), "{out}");
+        assert!(out.contains(&command), "{out}");
+        assert!(out.contains("delete classic/a"), "{out}");
+    }
+    let (_, status) = desk.json(&["status"]).await;
+    let awaiting = &status["stacks"][0]["awaiting_approval"][0];
+    assert_eq!(awaiting["standing"]["needed"], 1, "{status}");
+
+    // Without a token it is recorded, and does not count here.
+    let approve = ["approve", run, "--reason", "it is meant"];
+    let (code, out, _) = desk.run(&approve).await;
+    assert_eq!(code, 2, "{out}");
+    assert!(out.contains("does not count"), "{out}");
+    let (code, _, err) = desk.run(&["approve", run]).await;
+    assert_eq!(code, 1, "{err}");
+    let (code, _, err) = desk.run(&["approve", "no-such-run", "--reason", "x"]).await;
+    assert_eq!(code, 1);
+    assert!(err.contains("lockstep history"), "{err}");
+
+    // A token is printed once, alone.
+    let create = ["token", "create", "--person", "grace", "--scope"];
+    let (code, out, err) = desk.run(&[&create[..], &["read,approve"]].concat()).await;
+    assert_eq!(code, 0, "{err}");
+    let token = out.trim_end();
+    assert!(
+        token.starts_with("lst_") && token.lines().count() == 1,
+        "{out}"
+    );
+    assert!(!err.contains(token), "{err}");
+    for wrong in [
+        &["token", "create", "--person", "nobody", "--scope", "read"][..],
+        &[
+            "token",
+            "create",
+            "--person",
+            "grace",
+            "--scope",
+            "everything",
+        ],
+        &[
+            "token",
+            "create",
+            "--person",
+            "grace",
+            "--scope",
+            "read",
+            "--expires",
+            "9y",
+        ],
+        &[
+            "token",
+            "create",
+            "--person",
+            "grace",
+            "--scope",
+            "read",
+            "--expires",
+            "367d",
+        ],
+        &["token", "revoke", "no-such-token"],
+    ] {
+        let (code, out, err) = desk.run(wrong).await;
+        assert_eq!((code, out.as_str()), (1, ""), "{wrong:?}");
+        assert!(err.contains("error: "), "{err}");
+    }
+
+    let (code, _, err) = desk.run_with(Some("lst_nonsense"), &approve).await;
+    assert_eq!(code, 1);
+    assert!(
+        err.contains("LOCKSTEP_TOKEN") && !err.contains("nonsense"),
+        "{err}"
+    );
+    let reject = ["reject", run, "--reason", "wait"];
+    let (code, out, _) = desk.run_with(Some(token), &reject).await;
+    assert_eq!(code, 0, "{out}");
+    let (_, out, _) = desk.run(&["status"]).await;
+    assert!(out.contains("rejected by grace: wait"), "{out}");
+    let (code, out, _) = desk.run_with(Some(token), &approve).await;
+    assert_eq!(code, 0, "{out}");
+    assert!(out.contains("lockstep sync shop"), "{out}");
+    let (code, run) = desk.json(&["sync", "shop"]).await;
+    assert_eq!(code, 0, "{run}");
+    assert_eq!(desk.gateway.live_ids(), ["c"]);
+    let (_, shown) = desk.json(&["show", run["run"].as_str().unwrap()]).await;
+    assert_eq!(shown["approved_by"][1]["person"], "grace", "{shown}");
+
+    let id = token.split('_').nth(1).unwrap();
+    let (code, _, _) = desk.run(&["token", "revoke", id]).await;
+    assert_eq!(code, 0);
+    let (_, list) = desk.json(&["token", "list"]).await;
+    assert_eq!(list["tokens"][0]["state"], "revoked", "{list}");
+    let (_, out, _) = desk.run(&["token", "list"]).await;
+    let secret = token.rsplit('_').next().unwrap();
+    assert!(out.contains(id) && !out.contains(secret), "{out}");
+    assert!(!list.to_string().contains(secret), "{list}");
 }
 
 #[test]

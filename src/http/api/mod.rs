@@ -91,7 +91,7 @@ async fn decide(
     let run = RunId(run);
     let decided = approval::decide(&api.app, &run, choice, voice, &reason)
         .await
-        .map_err(undecided)?;
+        .map_err(|error| undecided(&error))?;
     let mut answer = json!({
         "run": run,
         "stack": decided.stack,
@@ -114,8 +114,8 @@ async fn decide(
     Ok(Json(answer))
 }
 
-fn undecided(error: DecideError) -> Error {
-    let (status, code) = match &error {
+fn undecided(error: &DecideError) -> Error {
+    let (status, code) = match error {
         DecideError::Reason => (StatusCode::UNPROCESSABLE_ENTITY, "invalid"),
         DecideError::NoRun(_) => (StatusCode::NOT_FOUND, "not_found"),
         DecideError::Involved(_) | DecideError::Unknown(_) => (StatusCode::FORBIDDEN, "forbidden"),
