@@ -14,7 +14,7 @@ use url::Url;
 
 use crate::{
     config::{self, Config, DriftPolicy, Embedded, Protect, ScaledOut, SecretKey, Storage},
-    domain::{plan::Rules, run::RunId, secrets::Masker, window::Freeze},
+    domain::{approval::Identity, plan::Rules, run::RunId, secrets::Masker, window::Freeze},
     git::{self, BranchName, Location, Mirrors, Remote, RepoPath, Selection},
     keys::InstallationKey,
     metrics::Metrics,
@@ -72,6 +72,10 @@ pub struct Stack {
     pub rules: Rules,
     pub protect: Protect,
     pub freeze: Freeze,
+    pub min_approvers: usize,
+    pub allow_local_approval: bool,
+    /// In microseconds.
+    pub approval_valid: i64,
 }
 
 impl Stack {
@@ -120,6 +124,8 @@ pub struct App {
     pub clock: fn() -> i64,
     pub stacks: Arc<BTreeMap<String, Arc<Stack>>>,
     pub targets: Arc<BTreeMap<String, Arc<Target>>>,
+    /// Who may approve, by name.
+    pub people: Arc<BTreeMap<String, Identity>>,
     pub config_hash: String,
     /// Where the end of the history is noted outside of the database.
     pub witness: Option<PathBuf>,
@@ -137,6 +143,11 @@ impl App {
         };
         let targets = targets(config)?;
         let stacks = stacks(config, &targets)?;
+        let people = config
+            .people
+            .iter()
+            .map(|(name, person)| (name.as_str().to_owned(), person.identity.clone()))
+            .collect();
         Ok(Self {
             mirrors: Mirrors::new(folder.join("git"), git::Limits::default()),
             masker: key.masker(),
@@ -149,6 +160,7 @@ impl App {
             clock: now,
             stacks: Arc::new(stacks),
             targets: Arc::new(targets),
+            people: Arc::new(people),
             config_hash: config.hash().to_owned(),
             witness: config.witness.clone(),
             folder,
@@ -348,6 +360,9 @@ fn stacks(
             },
             protect: stack.protect.clone(),
             freeze: stack.freeze.clone(),
+            min_approvers: usize::try_from(stack.min_approvers).unwrap_or(usize::MAX),
+            allow_local_approval: stack.allow_local_approval,
+            approval_valid: i64::try_from(stack.approval_valid.as_micros()).unwrap_or(i64::MAX),
         };
         stacks.insert(built.name.clone(), Arc::new(built));
     }

@@ -17,7 +17,7 @@
 //! 4. [`app`]: what a running process holds.
 //! 5. [`sync`]: messages to runs, runs to a gateway that is in step. [`sync::run`] is the product
 //!    on one page.
-//! 6. [`http`]: the receiver, health, metrics.
+//! 6. [`http`]: the receiver, the API, health, metrics.
 //! 7. [`cli`]: a file a command.
 //!
 //! [`sandbox`] is a stand-in gateway for the demo and the tests. It imports nothing of ours: it

@@ -1,5 +1,6 @@
 //! The command line: a file a command. Only this module prints to standard output, and only data.
 
+mod approval;
 mod audit;
 mod demo;
 mod diff;
@@ -17,6 +18,7 @@ mod serve;
 mod show;
 mod status;
 mod sync;
+mod token;
 mod validate;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -69,12 +71,16 @@ enum Command {
     Hold(hold::Hold),
     ReleaseHold(hold::ReleaseHold),
     Rollback(hold::Rollback),
+    Approve(approval::Approve),
+    Reject(approval::Reject),
     Adopt(ownership::Adopt),
     Release(ownership::Release),
     Recover(recover::Recover),
     Status(status::Status),
     History(history::History),
     Show(show::Show),
+    #[command(subcommand)]
+    Token(token::Token),
     #[command(subcommand)]
     Audit(audit::Audit),
     #[command(subcommand)]
@@ -157,12 +163,15 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Hold(hold) => hold.run(&context).await,
         Command::ReleaseHold(release) => release.run(&context).await,
         Command::Rollback(rollback) => rollback.run(&context).await,
+        Command::Approve(approve) => approve.run(&context).await,
+        Command::Reject(reject) => reject.run(&context).await,
         Command::Adopt(adopt) => adopt.run(&context).await,
         Command::Release(release) => release.run(&context).await,
         Command::Recover(recover) => recover.run(&context).await,
         Command::Status(status) => status.run(&context).await,
         Command::History(history) => history.run(&context).await,
         Command::Show(show) => show.run(&context).await,
+        Command::Token(token) => token.run(&context).await,
         Command::Audit(audit) => audit.run(&context).await,
         Command::Sandbox(sandbox) => sandbox.run().await,
     }

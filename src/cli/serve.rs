@@ -14,7 +14,7 @@ use crate::{
     app::{self, App, Queue},
     config::{ReceiverConfig, Storage, Webhook},
     domain::audit::event::{Actor, EventType, NewEvent},
-    http::{self, receiver::Receiver},
+    http::{self, api::auth::Api, receiver::Receiver},
     metrics::Metrics,
     sync::{schedule, witness, worker},
 };
@@ -61,6 +61,7 @@ impl Serve {
                     receiver: receiver.map(Arc::new),
                     queue: app.queue.clone(),
                     metrics: app.metrics.clone(),
+                    api: Some(Arc::new(Api::new(app.clone()))),
                     app: Some(app.clone()),
                 },
                 nudge,
@@ -76,6 +77,7 @@ impl Serve {
                     queue: Queue::JetStream(app::jetstream(config.nats.urls())?),
                     metrics: Metrics::default(),
                     app: None,
+                    api: None,
                 },
                 nudge,
             };
@@ -156,6 +158,9 @@ impl Running {
         if let Some(receiver) = state.receiver.clone() {
             let queue = state.queue.clone();
             tasks.spawn(report_refusals(receiver, queue, shutdown.clone()));
+        }
+        if let Some(api) = state.api.clone() {
+            tasks.spawn(report_failed_sign_ins(api, shutdown.clone()));
         }
         let router = http::router(state);
         tasks.spawn(http::server::serve(listener, router, shutdown.clone()));
@@ -244,6 +249,16 @@ async fn report_refusals(receiver: Arc<Receiver>, queue: Queue, shutdown: Cancel
         }
     }
     receiver.report_refusals(&queue).await;
+}
+
+async fn report_failed_sign_ins(api: Arc<Api>, shutdown: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => break,
+            () = tokio::time::sleep(REFUSALS) => api.report_failed_sign_ins().await,
+        }
+    }
+    api.report_failed_sign_ins().await;
 }
 
 /// Ends at SIGTERM or Ctrl-C. They are heard from the call on, not from the first poll: whoever is

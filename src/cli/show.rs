@@ -4,10 +4,16 @@ use anyhow::Context;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{Exit, Invocation, output};
+use super::{Exit, Invocation, approval, output};
 use crate::{
-    domain::run::{Outcome, RunId},
-    store::RunDetail,
+    app::App,
+    domain::{
+        approval::Decision,
+        plan::Plan,
+        run::{Outcome, RunId},
+    },
+    store::{self, RunDetail},
+    sync::approval::{Waiting, waiting},
 };
 
 /// Show one run: why, by whom, what it changed and what came of it.
@@ -31,13 +37,48 @@ impl Show {
                     self.run
                 )
             })?;
+        let decided = decided(&app, &detail).await?;
         if invocation.is_json() {
-            output::json(&to_json(&detail))?;
+            let mut value = to_json(&detail);
+            let awaiting = decided.awaiting.iter().map(approval::to_json);
+            value["awaiting_approval"] = awaiting.collect();
+            let behind = decided.behind.iter().map(approval::decision_json);
+            value["approved_by"] = behind.collect();
+            output::json(&value)?;
         } else {
-            output::text(&to_text(&detail));
+            let behind = decided.behind.iter().map(approval::decision_text);
+            let awaiting = decided.awaiting.iter().map(approval::to_text);
+            let mut text = to_text(&detail);
+            for part in behind.chain(awaiting) {
+                text.push_str(&format!("\n\n{part}"));
+            }
+            output::text(&text);
         }
         Ok(Exit::Done)
     }
+}
+
+/// What people decide, and decided, about a run.
+struct Decided {
+    /// What it held back, as far as that waits still.
+    awaiting: Vec<Waiting>,
+    /// What let it carry out what an earlier run had held back.
+    behind: Vec<Decision>,
+}
+
+async fn decided(app: &App, detail: &RunDetail) -> store::Result<Decided> {
+    let behind = app.store.decisions_behind(&detail.run.id).await?;
+    let held = detail
+        .plan
+        .as_deref()
+        .and_then(|plan| serde_json::from_str::<Plan>(plan).ok())
+        .and_then(|plan| plan.remainder());
+    let mut awaiting = Vec::new();
+    if let (Some(held), Some(stack)) = (held, app.stack(&detail.run.stack)) {
+        awaiting = waiting(app, stack, app.now()).await?;
+        awaiting.retain(|waiting| waiting.parked.hash == held.hash());
+    }
+    Ok(Decided { awaiting, behind })
 }
 
 fn to_json(detail: &RunDetail) -> Value {

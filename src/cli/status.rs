@@ -5,11 +5,14 @@ use std::collections::BTreeMap;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{Exit, Invocation, hold, objects, output};
+use super::{Exit, Invocation, approval, hold, objects, output};
 use crate::{
     app::App,
     store::{NodeState, StackState},
-    sync,
+    sync::{
+        self,
+        approval::{Waiting, waiting},
+    },
 };
 
 /// Show how every stack stands: its revision, its last run, what waits and for what, what drifted.
@@ -41,10 +44,20 @@ impl Status {
         states.sort_by(|left, right| left.stack.cmp(&right.stack));
         let holders = app.store.leases().await?;
         let nodes = nodes(&app).await?;
+        let mut awaiting: BTreeMap<&str, Vec<Waiting>> = BTreeMap::new();
+        for (name, stack) in app.stacks.iter() {
+            awaiting.insert(name, waiting(&app, stack, app.now()).await?);
+        }
         if invocation.is_json() {
             let stacks: Vec<_> = states
                 .iter()
                 .map(|state| {
+                    let awaiting = awaiting.get(state.stack.as_str());
+                    let awaiting: Vec<_> = awaiting
+                        .into_iter()
+                        .flatten()
+                        .map(approval::to_json)
+                        .collect();
                     json!({
                         "stack": state.stack,
                         "target": state.target,
@@ -64,6 +77,7 @@ impl Status {
                         "frozen_until": frozen_until(&app, state).map(output::rfc3339),
                         "nodes": nodes.iter().filter(|node| node.stack == state.stack)
                             .map(Node::json).collect::<Vec<_>>(),
+                        "awaiting_approval": awaiting,
                     })
                 })
                 .collect();
@@ -109,6 +123,9 @@ impl Status {
         remarks(&app, &states);
         for node in &nodes {
             output::text(&node.text());
+        }
+        for waiting in awaiting.values().flatten() {
+            output::text(&format!("\n{}", approval::to_text(waiting)));
         }
         for holder in holders {
             eprintln!("{} is being worked on by {}", holder.target, holder.owner);

@@ -5,6 +5,7 @@
 //! Secrets stand outside the file; the file only says where. This module never writes anything, never opens a
 //! connection, and never puts a secret into a problem's text or into `Debug`.
 
+mod person;
 mod problem;
 mod reader;
 mod repository;
@@ -25,6 +26,7 @@ use toml::de::DeTable;
 
 use self::reader::{Absent, Read, Reader, Role};
 pub use self::{
+    person::Person,
     problem::{ConfigErrors, Problem},
     repository::{Repository, RepositoryUrl, RepositoryWebhook},
     secret_key::{InvalidSecretKey, SecretKey},
@@ -52,6 +54,7 @@ pub struct Config {
     pub repositories: BTreeMap<Name, Repository>,
     pub targets: BTreeMap<Name, Target>,
     pub stacks: BTreeMap<Name, Stack>,
+    pub people: BTreeMap<Name, Person>,
     hash: String,
 }
 
@@ -83,6 +86,7 @@ impl Config {
                 repositories: parts.repositories,
                 targets: parts.targets,
                 stacks: parts.stacks,
+                people: parts.people,
                 hash: parts.hash,
             })
         });
@@ -132,6 +136,7 @@ struct Parts {
     repositories: BTreeMap<Name, Repository>,
     targets: BTreeMap<Name, Target>,
     stacks: BTreeMap<Name, Stack>,
+    people: BTreeMap<Name, Person>,
     hash: String,
 }
 
@@ -154,22 +159,30 @@ fn read<T>(reader: &Reader<'_>, assemble: impl FnOnce(Parts) -> Read<T>) -> Read
     let repositories = root.named_sections("repository");
     let targets = root.named_sections("target");
     let stacks = root.named_sections("stack");
+    let people = root.named_sections("person");
     root.refuse_unknown_keys();
 
+    let approvals = stack::Approvals {
+        is_embedded: matches!(storage, Ok(Storage::Embedded(_))),
+        people: people.names().len(),
+    };
     let parts = Parts {
         server,
         storage,
         witness,
         nats,
         repositories: repositories.read(|section| repository::read(section, &webhooks.names())),
-        stacks: stacks
-            .read(|section| stack::read(section, &repositories.names(), &targets.names())),
+        stacks: stacks.read(|section| {
+            stack::read(section, &repositories.names(), &targets.names(), approvals)
+        }),
+        people: people.read(person::read),
         webhooks: webhooks.read(webhook::read),
         targets: targets.read(target::read),
         hash: reader::canonical_hash(document.get_ref()),
     };
     target::refuse_shared_nodes(&targets, &parts.targets);
     stack::refuse_twins(&stacks, &parts.stacks);
+    person::refuse_shared_names(&people, &parts.people);
     assemble(parts)
 }
 

@@ -2,6 +2,7 @@
 //! and knows which keys were asked for, so that the others can be called unknown.
 
 use std::{
+    borrow::Cow,
     cell::RefCell,
     collections::{BTreeMap, BTreeSet},
     fmt::{Display, Write},
@@ -309,6 +310,21 @@ impl<'r> Field<'r> {
             table: Some(self.table()?),
             asked: RefCell::default(),
         })
+    }
+
+    /// The members of a table with free keys, in their order.
+    pub(super) fn entries(&self) -> Read<Vec<(&'r str, Field<'r>)>> {
+        let entry = |(key, value): (&'r Spanned<Cow<'r, str>>, &'r Spanned<DeValue<'r>>)| {
+            let name = key.get_ref().as_ref();
+            let field = Field {
+                reader: self.reader,
+                path: format!("{}.{}", self.path, key_for_people(name)),
+                line: self.reader.line_at(key.span().start),
+                value: value.get_ref(),
+            };
+            (name, field)
+        };
+        Ok(self.table()?.iter().map(entry).collect())
     }
 
     pub(super) fn is_text(&self) -> bool {

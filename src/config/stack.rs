@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
+    time::Duration,
 };
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
@@ -11,6 +12,7 @@ use jiff::tz::TimeZone;
 use super::{
     Name,
     reader::{Field, NamedSections, Read, Section},
+    values::duration,
 };
 use crate::{
     domain::{
@@ -24,6 +26,9 @@ const DEFAULT_BRANCH: &str = "main";
 const DEFAULT_INCLUDE: [&str; 3] = ["**/*.yaml", "**/*.yml", "**/*.json"];
 const DEFAULT_DELETION_LIMIT: u32 = 3;
 const MOST_WINDOWS: usize = 64;
+const DEFAULT_APPROVAL_VALID: Duration = Duration::from_hours(24);
+const SHORTEST_APPROVAL_VALID: Duration = Duration::from_mins(1);
+const LONGEST_APPROVAL_VALID: Duration = Duration::from_hours(30 * 24);
 
 #[derive(Clone, Debug)]
 pub struct Stack {
@@ -41,6 +46,12 @@ pub struct Stack {
     pub require_approval: RequireApproval,
     /// When nothing goes live by itself, and the clock of the stack.
     pub freeze: Freeze,
+    /// How many people must approve; 1 at least.
+    pub min_approvers: u32,
+    /// Whether an approval without a token counts, from the command line straight at the database.
+    pub allow_local_approval: bool,
+    /// How long an approval may wait to be carried out.
+    pub approval_valid: Duration,
     pub files: FileFilter,
 }
 
@@ -137,10 +148,20 @@ impl FileFilter {
     }
 }
 
+/// What the rest of the file says about approvals.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Approvals {
+    /// Whoever can open the embedded mode's folder owns everything in it anyway.
+    pub(super) is_embedded: bool,
+    /// How many people the file names.
+    pub(super) people: usize,
+}
+
 pub(super) fn read(
     section: &Section<'_>,
     repositories: &BTreeSet<&Name>,
     targets: &BTreeSet<&Name>,
+    approvals: Approvals,
 ) -> Read<Stack> {
     let repository = section
         .required("repository")
@@ -163,6 +184,17 @@ pub(super) fn read(
             field.parse(require_approval)
         });
     let freeze = read_freeze(section);
+    let allow_local_approval = section.or_default(
+        "allow_local_approval",
+        approvals.is_embedded,
+        Field::boolean,
+    );
+    let min_approvers = section.or_default("min_approvers", 1, |field| {
+        read_min_approvers(field, allow_local_approval, approvals.people)
+    });
+    let approval_valid = section.or_default("approval_valid", DEFAULT_APPROVAL_VALID, |field| {
+        field.parse(duration(SHORTEST_APPROVAL_VALID, LONGEST_APPROVAL_VALID))
+    });
     let include = section.optional("include", read_globs);
     let exclude = section.optional("exclude", read_globs);
     let include = match include? {
@@ -184,6 +216,9 @@ pub(super) fn read(
         protect: protect?,
         require_approval: require_approval?,
         freeze: freeze?,
+        min_approvers: min_approvers?,
+        allow_local_approval: allow_local_approval?,
+        approval_valid: approval_valid?,
         files: FileFilter {
             include,
             exclude: exclude?.unwrap_or_default(),
@@ -230,6 +265,19 @@ fn require_approval(text: &str) -> Result<RequireApproval, &'static str> {
         .find(|(word, _)| *word == text)
         .map(|(_, rule)| *rule)
         .ok_or("must be \"always\", \"deletions\" or \"never\"")
+}
+
+fn read_min_approvers(field: &Field<'_>, local: Read<bool>, people: usize) -> Read<u32> {
+    let count = field.count()?;
+    if count == 0 {
+        return Err(field.problem(&"must be 1 or more; require_approval = \"never\" asks for none"));
+    }
+    if matches!(local, Ok(false)) && usize::try_from(count).is_ok_and(|count| count > people) {
+        return Err(field.problem(&format!(
+            "is more than the {people} people whom the file names, so that nothing could ever be approved; add a [person.…] section"
+        )));
+    }
+    Ok(count)
 }
 
 fn read_protect(field: &Field<'_>) -> Read<Protect> {

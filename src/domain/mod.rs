@@ -4,8 +4,9 @@
 //! Reading order: [`object`] and [`revision`] are the nouns, [`canonical`] and [`secrets`] make
 //! bodies comparable and safe to keep, [`normalize`] makes what a gateway reads back comparable
 //! with what Git says, [`inventory`] says what a stack owns, [`plan`] turns desired × live ×
-//! inventory into changes, [`guard`] holds back what could hurt, [`window`] says when nothing goes
-//! live, [`run`] is one attempt to converge, [`audit`] is the history's format.
+//! inventory into changes, [`guard`] holds back what could hurt, [`approval`] says who may let it
+//! go and [`token`] how they prove who they are, [`window`] says when nothing goes live, [`run`] is
+//! one attempt to converge, [`audit`] is the history's format.
 
 pub mod approval;
 pub mod audit;
@@ -19,4 +20,5 @@ pub mod plan;
 pub mod revision;
 pub mod run;
 pub mod secrets;
+pub mod token;
 pub mod window;

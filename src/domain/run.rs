@@ -67,9 +67,11 @@ macro_rules! words {
     };
 }
 
+pub(super) use words;
+
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a word that is known here")]
-pub struct UnknownWord(String);
+pub struct UnknownWord(pub(super) String);
 
 words! {
     /// Why a run exists.

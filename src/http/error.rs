@@ -1,7 +1,7 @@
 //! Errors as a caller sees them: a status, a code and a plain sentence. What went wrong inside is
 //! logged once, here, and never shown.
 
-use std::any::Any;
+use std::{any::Any, borrow::Cow};
 
 use axum::{
     Json,
@@ -11,14 +11,16 @@ use axum::{
 use serde_json::json;
 
 /// An answer that is not a success.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Error {
     pub status: StatusCode,
     /// One of a small closed set.
     pub code: &'static str,
-    pub message: &'static str,
+    pub message: Cow<'static, str>,
     /// Seconds after which trying again makes sense.
     pub retry_after: Option<u32>,
+    /// How the caller can say who they are.
+    pub challenge: Option<&'static str>,
 }
 
 impl Error {
@@ -26,8 +28,24 @@ impl Error {
         Self {
             status,
             code,
-            message,
+            message: Cow::Borrowed(message),
             retry_after: None,
+            challenge: None,
+        }
+    }
+
+    /// With a sentence that names what it is about.
+    pub fn told(status: StatusCode, code: &'static str, message: String) -> Self {
+        Self {
+            message: Cow::Owned(message),
+            ..Self::new(status, code, "")
+        }
+    }
+
+    pub fn unauthenticated(message: String) -> Self {
+        Self {
+            challenge: Some("Bearer"),
+            ..Self::told(StatusCode::UNAUTHORIZED, "unauthenticated", message)
         }
     }
 
@@ -35,8 +53,9 @@ impl Error {
         Self {
             status: StatusCode::SERVICE_UNAVAILABLE,
             code: "unavailable",
-            message,
+            message: Cow::Borrowed(message),
             retry_after: Some(10),
+            challenge: None,
         }
     }
 }
@@ -49,6 +68,12 @@ impl IntoResponse for Error {
             response
                 .headers_mut()
                 .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if let Some(challenge) = self.challenge {
+            response.headers_mut().insert(
+                header::WWW_AUTHENTICATE,
+                HeaderValue::from_static(challenge),
+            );
         }
         response
     }

@@ -1,5 +1,6 @@
-//! What the process answers over HTTP: the webhook receiver, health, metrics.
+//! What the process answers over HTTP: the webhook receiver, the API, health, metrics.
 
+pub mod api;
 pub mod error;
 pub mod health;
 pub mod metrics;
@@ -19,6 +20,7 @@ pub struct State {
     pub receiver: Option<Arc<receiver::Receiver>>,
     pub queue: Queue,
     pub app: Option<App>,
+    pub api: Option<Arc<api::auth::Api>>,
     pub metrics: Metrics,
 }
 
@@ -29,6 +31,9 @@ pub fn router(state: State) -> Router {
         .merge(metrics::router());
     if state.receiver.is_some() {
         router = router.merge(receiver::router());
+    }
+    if state.api.is_some() {
+        router = router.merge(api::router());
     }
     router
         .fallback(error::not_found)

@@ -122,7 +122,7 @@ async fn receive(
     body: Body,
 ) -> Result<(StatusCode, Json<Value>), Error> {
     let unknown = Error::new(StatusCode::NOT_FOUND, "not_found", "there is nothing here");
-    let receiver = state.receiver.as_ref().ok_or(unknown)?;
+    let receiver = state.receiver.as_ref().ok_or_else(|| unknown.clone())?;
     let Some((name, secrets)) = receiver.webhooks.get_key_value(&name) else {
         state.metrics.delivery("(unknown)", "not_found");
         return Err(unknown);

@@ -15,12 +15,13 @@
 //! stacks by name, then everything else, and the head of the history last.
 //!
 //! Reading order: `db` (the two databases and the macros that let one text serve both), [`inbox`],
-//! [`stack`], [`hold`], [`lease`], [`runs`], [`inventory`], [`audit`], [`history`], [`queue`]; beside them
-//! `error`, [`installation`] and `person` (erasing one).
+//! [`stack`], [`hold`], [`lease`], [`runs`], [`inventory`], [`approval`], [`token`], [`audit`],
+//! [`history`], [`queue`]; beside them `error`, [`installation`] and `person` (erasing one).
 
 #[macro_use]
 mod db;
 
+pub mod approval;
 pub mod audit;
 mod error;
 pub mod history;
@@ -35,10 +36,12 @@ pub mod queue;
 pub mod runs;
 pub mod stack;
 mod target;
+pub mod token;
 
 pub use db::{FILE, POSTGRES_MIGRATIONS, PgOptions, SQLITE_MIGRATIONS, Store};
 pub use error::{Error, Result};
 
+pub use approval::{NewDecision, Parked, Parking, Parkings};
 pub use audit::{EventFilter, Head};
 pub use history::{RunDetail, RunFilter};
 pub use hold::{Ended, Hold, NewHold, Rollback};

@@ -5,8 +5,9 @@ use sqlx::QueryBuilder;
 
 use super::{
     Store,
+    approval::people_text,
     audit::append,
-    db::BATCH,
+    db::{BATCH, Tx},
     error::{Result, parse_json},
     inbox::{CommitRef, commits_text},
 };
@@ -81,6 +82,7 @@ impl Store {
                     });
                 }
             }
+            erase_involved(&mut tx, name).await?;
             append(&mut tx, std::slice::from_ref(event)).await?;
             tx.commit().await
         })?;
@@ -159,6 +161,35 @@ impl Store {
             }
         }
     }
+}
+
+/// Takes a person out of those who pushed or wrote what waits for an approval.
+async fn erase_involved(tx: &mut Tx, name: &str) -> Result<()> {
+    let rows: Vec<(String, String, String)> = on_tx!(tx, |connection| {
+        sqlx::query_as("select stack, node, people from parked order by stack, node")
+            .fetch_all(connection)
+            .await?
+    });
+    for (stack, node, people) in rows {
+        let people: Vec<Person> = parse_json("list of people", &people)?;
+        let left: Vec<Person> = people
+            .iter()
+            .filter(|person| !names(person, name))
+            .cloned()
+            .collect();
+        if left.len() == people.len() {
+            continue;
+        }
+        on_tx!(tx, |connection| {
+            sqlx::query("update parked set people = $3 where stack = $1 and node = $2")
+                .bind(&stack)
+                .bind(&node)
+                .bind(people_text(&left))
+                .execute(connection)
+                .await?;
+        });
+    }
+    Ok(())
 }
 
 fn rewrite(

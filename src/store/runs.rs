@@ -7,6 +7,7 @@ use sqlx::QueryBuilder;
 
 use super::{
     Store,
+    approval::{Parkings, park},
     audit::append,
     db::{BATCH, Tx, clean, clean_opt},
     error::{Error, Result, parse, parse_json, parse_opt},
@@ -106,6 +107,8 @@ pub struct Finish {
     pub stands: Option<RunStatus>,
     /// How far the run's node is, on a target of several.
     pub node: Option<NodeProgress>,
+    /// What waits for an approval now; empty when the run could not say.
+    pub parkings: Parkings,
     pub events: Vec<NewEvent>,
 }
 
@@ -477,6 +480,7 @@ async fn close(
     if let Some(node) = &finish.node {
         progress(tx, stack, run, node, finish.at).await?;
     }
+    park(tx, stack, run, finish.at, &finish.parkings).await?;
     append(tx, &finish.events).await
 }
 

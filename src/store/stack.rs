@@ -6,12 +6,14 @@ use sqlx::QueryBuilder;
 
 use super::{
     Store,
+    audit::append,
     db::{BATCH, Tx, clean, clean_opt},
     error::{Result, parse_opt},
     hold::{Hold, HoldRow},
     runs::{Finish, Settle},
 };
 use crate::domain::{
+    audit::event::NewEvent,
     canonical::Digest,
     revision::Revision,
     run::{RunId, RunStatus, Trigger},
@@ -125,6 +127,22 @@ impl Store {
             let raised = raise(&mut tx, std::slice::from_ref(stack), trigger, when).await?;
             tx.commit().await?;
             Ok(!raised.is_empty())
+        })
+    }
+
+    /// Asks for a run by a person's word, with the event that says whose.
+    pub async fn ask_for_run(
+        &self,
+        stack: &StackTarget,
+        trigger: Trigger,
+        event: &NewEvent,
+    ) -> Result<()> {
+        retrying!(async {
+            let mut tx = self.begin().await?;
+            let stacks = std::slice::from_ref(stack);
+            raise(&mut tx, stacks, trigger, Raise::Always).await?;
+            append(&mut tx, std::slice::from_ref(event)).await?;
+            tx.commit().await
         })
     }
 

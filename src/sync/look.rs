@@ -9,6 +9,7 @@ use std::{
 use serde_json::Value;
 
 use super::{
+    approval::{self, Waiting},
     leaving::leaving,
     observe::{self, Observation},
 };
@@ -48,6 +49,8 @@ pub struct Look {
     pub observation: Observation,
     /// What the stack was told to let go of.
     pub released: BTreeSet<ObjectKey>,
+    /// What waits for an approval since an earlier run.
+    pub waiting: Option<Waiting>,
     pub plan: Plan,
 }
 
@@ -191,6 +194,10 @@ pub async fn look(
         .store
         .deletions_since(&stack.name, &target.node, now - DAY)
         .await?;
+    let waiting = approval::waiting(app, stack, now).await?;
+    let waiting = waiting
+        .into_iter()
+        .find(|waiting| waiting.parked.node == target.node);
     let mut plan = Plan::new(Inputs {
         stack: &stack.name,
         target: &target.name,
@@ -210,7 +217,7 @@ pub async fn look(
         released: &released,
         unread: &leaving.unread,
         neighbours: &leaving.neighbours,
-        standing: None,
+        standing: waiting.as_ref().map(|waiting| &waiting.standing),
         recent_deletions: usize::try_from(recent).unwrap_or(usize::MAX),
         held_since: state.held_since,
     });
@@ -227,6 +234,7 @@ pub async fn look(
         inventory,
         observation,
         released,
+        waiting,
         plan,
     })
 }

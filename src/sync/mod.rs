@@ -6,6 +6,7 @@
 //! those who have no stack yet.
 
 pub mod apply;
+pub mod approval;
 pub mod handwork;
 pub mod hold;
 pub mod import;
@@ -20,5 +21,6 @@ mod record;
 pub mod recover;
 pub mod run;
 pub mod schedule;
+pub mod token;
 pub mod witness;
 pub mod worker;

@@ -23,7 +23,7 @@ use crate::{
         revision::Revision,
         run::{Action, ChangeRecord, Outcome, RunStatus, Trigger},
     },
-    store::{self, Body, Finish, Intent, InventoryChange, Settle, StackState},
+    store::{self, Body, Finish, Intent, InventoryChange, Parkings, Settle, StackState},
 };
 
 #[derive(Debug, thiserror::Error)]
@@ -311,6 +311,7 @@ pub(super) async fn put_on_record(
         holds_deletions: None,
         stands: None,
         node: None,
+        parkings: Parkings::new(),
         events,
     };
     let intent = Intent {

@@ -23,7 +23,8 @@ use crate::{
         run::{Action, ChangeRecord, Outcome, RunId, RunStatus, Trigger},
     },
     store::{
-        Body, ChangeOutcome, Finish, Intent, InventoryChange, NewRun, NodeProgress, Settle, Undo,
+        Body, ChangeOutcome, Finish, Intent, InventoryChange, NewRun, NodeProgress, Parkings,
+        Settle, Undo,
     },
 };
 
@@ -236,6 +237,7 @@ impl Context<'_> {
             holds_deletions: None,
             stands: end.stands,
             node: self.node_progress(None, Some(&message)),
+            parkings: Parkings::new(),
             events,
         };
         let new_run = self.new_run(revision.clone(), None, None);
@@ -279,6 +281,8 @@ impl Context<'_> {
         self.refresh_listed(&look, &look.observation, &mut inventory);
         let status = status_of(plan, &[]);
         let mut events = self.change_events(&changes);
+        let (parkings, parked) = self.parkings(&look, &changes).await?;
+        events.extend(parked);
         events.push(self.finished_event(status, None, &look.wanted, &changes));
         let message = held_message(plan);
         let settle = Settle::Done {
@@ -298,6 +302,7 @@ impl Context<'_> {
             holds_deletions: Some(holds_deletions(plan)),
             stands: end.stands,
             node: self.node_progress(Some(&look.wanted.revision), None),
+            parkings,
             events,
         };
         let intent = Intent {
@@ -375,6 +380,7 @@ impl Context<'_> {
                 "source": self.source(Some(&look.wanted.revision)),
                 "plan": plan.hash(),
                 "gateway": look.observation.version,
+                "approved": look.approved().map(|approved| approved.parked.hash),
                 "changes": intended,
             }),
         );
@@ -426,6 +432,8 @@ impl Context<'_> {
         let settled = matches!(status, RunStatus::Succeeded | RunStatus::Parked)
             .then(|| look.wanted.revision.clone());
         let mut events = self.change_events(&changes);
+        let (parkings, parked) = self.parkings(look, &changes).await?;
+        events.extend(parked);
         events.push(self.finished_event(status, message.as_deref(), &look.wanted, &changes));
         let settle = match again_at {
             Some(not_before) => Settle::Retry {
@@ -461,6 +469,7 @@ impl Context<'_> {
             holds_deletions: Some(holds_deletions(&look.plan)),
             stands: end.stands,
             node: self.node_progress(settled.as_ref(), node_problem.as_deref()),
+            parkings,
             events,
         };
         self.app

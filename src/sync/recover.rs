@@ -23,7 +23,7 @@ use crate::{
         plan::{Change, PreparedDesired},
         run::{Action, ChangeRecord, Outcome, RunStatus},
     },
-    store::{ChangeOutcome, Finish, Intent, InventoryChange, OpenRun, Settle},
+    store::{ChangeOutcome, Finish, Intent, InventoryChange, OpenRun, Parkings, Settle},
 };
 
 /// Resolves every open run of a target.
@@ -130,6 +130,7 @@ async fn give_up(app: &App, holding: &Holding, open: &OpenRun) -> Result<(), Run
         holds_deletions: None,
         stands: None,
         node: None,
+        parkings: Parkings::new(),
         events: vec![event(app, open, EventType::RunFinished, payload)],
     };
     app.store
@@ -317,6 +318,7 @@ async fn record(
         holds_deletions: None,
         stands: None,
         node: None,
+        parkings: Parkings::new(),
         events,
     };
     app.store

@@ -102,6 +102,7 @@ async fn serve_ours(url: &str) -> SocketAddr {
         receiver: Some(Arc::new(receiver)),
         queue: Queue::JetStream(jetstream),
         app: None,
+        api: None,
         metrics: Metrics::default(),
     };
     listen(http::router(state)).await

@@ -102,6 +102,9 @@ fn help_of_every_command_teaches() {
         "hold",
         "release-hold",
         "rollback",
+        "approve",
+        "reject",
+        "token",
         "status",
         "history",
         "show",
@@ -121,7 +124,9 @@ fn help_of_every_command_teaches() {
         assert!(help.contains("--config"), "{command}: {help}");
     }
     // A command that can leave with 2 says when.
-    for command in ["plan", "sync", "drift", "diff", "rollback", "recover"] {
+    for command in [
+        "plan", "sync", "drift", "diff", "rollback", "recover", "approve", "reject",
+    ] {
         let (_, help, _) = lockstep(folder.path(), &[], &[command, "--help"]);
         assert!(help.contains("Exit code 0"), "{command}: {help}");
     }
@@ -452,6 +457,127 @@ async fn a_rollback_whose_process_dies_is_finished_by_the_server_at_its_revision
         let code = tokio::task::spawn_blocking(move || server.terminate()).await;
         assert_eq!(code.unwrap(), Some(0));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_held_back_is_approved_at_the_command_line() {
+    let desk = Desk::new().await;
+    let people = "[person.grace]\nlogins = { github = \"grace\" }\n";
+    desk.configure(&format!("allow_local_approval = false\n{people}"));
+    for name in ["a", "b", "c"] {
+        let text = classic(name, &format!("/{name}/"), "http://one.test/");
+        desk.repo.write(&format!("{name}.json"), text);
+    }
+    desk.repo.commit("Three APIs");
+    assert_eq!(desk.run(&["sync", "shop"]).await.0, 0);
+    desk.repo.remove("a.json").remove("b.json");
+    desk.repo.commit("Two away");
+    let (code, run) = desk.json(&["sync", "shop"]).await;
+    assert_eq!(code, 2, "{run}");
+    let run = run["run"].as_str().unwrap();
+
+    // Whoever looks sees what to do.
+    let command = format!("lockstep approve {run} --reason …");
+    for arguments in [&["status"][..], &["show", run]] {
+        let (code, out, _) = desk.run(arguments).await;
+        assert_eq!(code, 0);
+        assert!(out.contains("0 of 1 approvals given, 1 missing"), "{out}");
+        assert!(out.contains(&command), "{out}");
+        assert!(out.contains("delete classic/a"), "{out}");
+    }
+    let (_, status) = desk.json(&["status"]).await;
+    let awaiting = &status["stacks"][0]["awaiting_approval"][0];
+    assert_eq!(awaiting["standing"]["needed"], 1, "{status}");
+
+    // Without a token it is recorded, and does not count here.
+    let approve = ["approve", run, "--reason", "it is meant"];
+    let (code, out, _) = desk.run(&approve).await;
+    assert_eq!(code, 2, "{out}");
+    assert!(out.contains("does not count"), "{out}");
+    let (code, _, err) = desk.run(&["approve", run]).await;
+    assert_eq!(code, 1, "{err}");
+    let (code, _, err) = desk.run(&["approve", "no-such-run", "--reason", "x"]).await;
+    assert_eq!(code, 1);
+    assert!(err.contains("lockstep history"), "{err}");
+
+    // A token is printed once, alone.
+    let create = ["token", "create", "--person", "grace", "--scope"];
+    let (code, out, err) = desk.run(&[&create[..], &["read,approve"]].concat()).await;
+    assert_eq!(code, 0, "{err}");
+    let token = out.trim_end();
+    assert!(
+        token.starts_with("lst_") && token.lines().count() == 1,
+        "{out}"
+    );
+    assert!(!err.contains(token), "{err}");
+    for wrong in [
+        &["token", "create", "--person", "nobody", "--scope", "read"][..],
+        &[
+            "token",
+            "create",
+            "--person",
+            "grace",
+            "--scope",
+            "everything",
+        ],
+        &[
+            "token",
+            "create",
+            "--person",
+            "grace",
+            "--scope",
+            "read",
+            "--expires",
+            "9y",
+        ],
+        &[
+            "token",
+            "create",
+            "--person",
+            "grace",
+            "--scope",
+            "read",
+            "--expires",
+            "367d",
+        ],
+        &["token", "revoke", "no-such-token"],
+    ] {
+        let (code, out, err) = desk.run(wrong).await;
+        assert_eq!((code, out.as_str()), (1, ""), "{wrong:?}");
+        assert!(err.contains("error: "), "{err}");
+    }
+
+    let (code, _, err) = desk
+        .run_with(&[("LOCKSTEP_TOKEN", "lst_nonsense")], &approve)
+        .await;
+    assert_eq!(code, 1);
+    assert!(
+        err.contains("LOCKSTEP_TOKEN") && !err.contains("nonsense"),
+        "{err}"
+    );
+    let reject = ["reject", run, "--reason", "wait"];
+    let (code, out, _) = desk.run_with(&[("LOCKSTEP_TOKEN", token)], &reject).await;
+    assert_eq!(code, 0, "{out}");
+    let (_, out, _) = desk.run(&["status"]).await;
+    assert!(out.contains("rejected by grace: wait"), "{out}");
+    let (code, out, _) = desk.run_with(&[("LOCKSTEP_TOKEN", token)], &approve).await;
+    assert_eq!(code, 0, "{out}");
+    assert!(out.contains("lockstep sync shop"), "{out}");
+    let (code, run) = desk.json(&["sync", "shop"]).await;
+    assert_eq!(code, 0, "{run}");
+    assert_eq!(desk.gateway.live_ids(), ["c"]);
+    let (_, shown) = desk.json(&["show", run["run"].as_str().unwrap()]).await;
+    assert_eq!(shown["approved_by"][1]["person"], "grace", "{shown}");
+
+    let id = token.split('_').nth(1).unwrap();
+    let (code, _, _) = desk.run(&["token", "revoke", id]).await;
+    assert_eq!(code, 0);
+    let (_, list) = desk.json(&["token", "list"]).await;
+    assert_eq!(list["tokens"][0]["state"], "revoked", "{list}");
+    let (_, out, _) = desk.run(&["token", "list"]).await;
+    let secret = token.rsplit('_').next().unwrap();
+    assert!(out.contains(id) && !out.contains(secret), "{out}");
+    assert!(!list.to_string().contains(secret), "{list}");
 }
 
 #[test]

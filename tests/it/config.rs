@@ -7,7 +7,7 @@ use lockstep::{
         Config, ConfigErrors, DriftPolicy, FileFilter, ReceiverConfig, RepositoryPath, SecretKey,
         Storage,
     },
-    domain::guard::RequireApproval,
+    domain::{audit::event::Person, guard::RequireApproval},
     webhook::Scheme,
 };
 use proptest::prelude::*;
@@ -249,6 +249,89 @@ fn every_key_is_read() {
         stack.freeze.frozen_until(micros("2026-11-20T21:00:00Z")),
         Some(micros("2026-11-23T11:00:00Z"))
     );
+}
+
+const PEOPLE: &str = r#"
+[person.ada]
+logins = { github = "Ada", gitlab = "ada.l" }
+emails = ["ada@example.org"]
+[person.grace]
+emails = ["grace@example.org"]
+"#;
+
+#[test]
+fn people_approve_as_the_stack_says() {
+    let rules = "min_approvers = 2\nallow_local_approval = false\napproval_valid = \"90m\"";
+    let text = small_with("[stack.shop]", rules) + PEOPLE;
+    let config = parse(&text).unwrap();
+    let stack = &config.stacks["shop"];
+    assert_eq!(
+        (stack.min_approvers, stack.allow_local_approval),
+        (2, false)
+    );
+    assert_eq!(stack.approval_valid, Duration::from_mins(90));
+    let ada = &config.people["ada"].identity;
+    for login in ["ada", "ADA.L"] {
+        assert!(ada.is(&Person {
+            login: Some(login.to_owned()),
+            ..Person::default()
+        }));
+    }
+
+    let embedded = &parse(SMALL).unwrap().stacks["shop"];
+    assert_eq!(
+        (embedded.min_approvers, embedded.allow_local_approval),
+        (1, true)
+    );
+    assert_eq!(embedded.approval_valid, Duration::from_hours(24));
+    let scaled_out = &parse(FULL).unwrap().stacks["one"];
+    assert_eq!(
+        (scaled_out.min_approvers, scaled_out.allow_local_approval),
+        (1, false)
+    );
+}
+
+#[test]
+fn wrong_words_about_people_and_approvals_are_told() {
+    let stack = |lines: &str| small_with("[stack.shop]", lines);
+    for (text, said) in [
+        (stack("min_approvers = 0"), "must be 1 or more"),
+        (
+            stack("min_approvers = 3\nallow_local_approval = false") + PEOPLE,
+            "more than the 2 people",
+        ),
+        (stack("approval_valid = \"30s\""), "must be 1m or more"),
+        (stack("approval_valid = \"721h\""), "must be 720h or less"),
+        (format!("{SMALL}[person.ada]\n"), "needs logins or emails"),
+        (
+            format!("{SMALL}[person.ada]\nlogins = {{ sourcehut = \"ada\" }}\n"),
+            "the hosts are",
+        ),
+        (
+            format!("{SMALL}[person.ada]\nlogins = {{ github = \"a b\" }}\n"),
+            "without spaces",
+        ),
+        (
+            format!("{SMALL}[person.ada]\nemails = [\"ada\"]\n"),
+            "must be an e-mail address",
+        ),
+        (
+            format!("{SMALL}{PEOPLE}[person.other]\nlogins = {{ github = \"aDA\" }}\n"),
+            "is person.ada's too",
+        ),
+        (
+            format!("{SMALL}{PEOPLE}[person.other]\nemails = [\"Grace@Example.org\"]\n"),
+            "is person.grace's too",
+        ),
+    ] {
+        let told = problems(&text);
+        assert!(told.contains(said), "{said}: {told}");
+    }
+    // One login at two hosts may be two people.
+    let other = "[person.other]\nlogins = { gitlab = \"ada\" }\n";
+    assert!(parse(&format!("{SMALL}{PEOPLE}{other}")).is_ok());
+    // More approvals than people are possible where none of them needs to be known.
+    assert!(parse(&stack("min_approvers = 3")).is_ok());
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Everything that is tested through the public interface of the crate.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod approval;
 mod architecture;
 mod cli;
 mod config;

@@ -9,6 +9,7 @@ use std::{
 
 use lockstep::{
     domain::{
+        approval::{Approver, Choice, Decision, Remainder},
         audit::{
             event::{Actor, EventType, NewEvent, Person},
             verify::Broken,
@@ -17,14 +18,16 @@ use lockstep::{
         diff::FieldChange,
         inventory::Owned,
         object::{Kind, ObjectKey},
+        plan::Change,
         revision::Revision,
         run::{Action, ChangeRecord, Outcome, RunId, RunStatus, Trigger},
+        token::{Presented, Scope, Token, mint},
     },
     store::{
         Body, ChangeOutcome, CommitRef, Delivery, Ended, Erased, Error, EventFilter, Finish,
-        Intent, InventoryChange, LocalQueue, NewHold, NewRun, POSTGRES_MIGRATIONS, PgOptions,
-        PutError, QueueLimits, Recorded, RunFilter, SQLITE_MIGRATIONS, Settle, StackState,
-        StackTarget, Store, Undo,
+        Intent, InventoryChange, LocalQueue, NewDecision, NewHold, NewRun, POSTGRES_MIGRATIONS,
+        Parking, Parkings, PgOptions, PutError, QueueLimits, Recorded, RunFilter,
+        SQLITE_MIGRATIONS, Settle, StackState, StackTarget, Store, Undo,
     },
 };
 use secrecy::{ExposeSecret as _, SecretString};
@@ -112,6 +115,12 @@ on_both! {
     sixteen_writers_keep_the_chain_unbroken,
     a_call_that_is_dropped_half_way_leaves_nothing_behind,
     erasing_a_person_keeps_the_history_right,
+    what_waits_keeps_its_record_until_it_differs,
+    a_decision_is_used_up_with_what_it_let_go,
+    a_decision_on_what_waits_no_more_is_not_recorded,
+    nodes_that_wait_for_the_same_share_what_is_decided,
+    erasing_a_person_reaches_who_is_behind_what_waits,
+    a_token_is_found_used_and_revoked_once,
     another_key_than_the_first_is_refused,
     a_database_of_a_newer_version_is_refused,
     a_closed_store_is_a_transient_error_and_a_broken_rule_is_not,
@@ -1872,6 +1881,142 @@ async fn erasing_a_person_keeps_the_history_right(fixture: Fixture) {
     );
 }
 
+async fn what_waits_keeps_its_record_until_it_differs(fixture: Fixture) {
+    let store = &fixture.store;
+    fixture.push(1).await;
+    fixture.parks("run-1", "", parks(1..=2, &[jane()])).await;
+    let first = store.parked("shop").await.unwrap();
+    assert_eq!(first.len(), 1);
+    assert_eq!(first[0].remainder, remainder(1..=2));
+    assert_eq!(first[0].hash, remainder(1..=2).hash());
+    assert_eq!(
+        (&first[0].run, first[0].since),
+        (&run_id("run-1"), NOW + HOUR)
+    );
+    assert_eq!(first[0].people, [jane()]);
+    assert!(fixture.decides(1..=2, "grace").await);
+
+    let people = vec![jane(), john()];
+    let same = Parking::Same {
+        people: people.clone(),
+    };
+    fixture.parks("run-2", "", same).await;
+    let kept = store.parked("shop").await.unwrap().remove(0);
+    assert_eq!(
+        (&kept.run, &kept.last_run),
+        (&run_id("run-1"), &run_id("run-2"))
+    );
+    assert_eq!((kept.since, kept.people), (first[0].since, people));
+    assert_eq!(fixture.standing_decisions(1..=2).await, 1);
+
+    fixture.parks("run-3", "", parks(1..=3, &[])).await;
+    let other = store.parked("shop").await.unwrap().remove(0);
+    assert_eq!(
+        (&other.run, other.hash),
+        (&run_id("run-3"), remainder(1..=3).hash())
+    );
+    assert_eq!(fixture.standing_decisions(1..=2).await, 0);
+    fixture.parks("run-4", "", parks(1..=2, &[])).await;
+    assert_eq!(fixture.standing_decisions(1..=2).await, 0, "it stays void");
+    fixture.parks("run-5", "", Parking::Void).await;
+    assert!(store.parked("shop").await.unwrap().is_empty());
+    assert!(store.parked("other").await.unwrap().is_empty());
+    assert!(fixture.verified().await.is_ok());
+}
+
+async fn a_decision_is_used_up_with_what_it_let_go(fixture: Fixture) {
+    let store = &fixture.store;
+    fixture.parks("run-1", "", parks(1..=2, &[])).await;
+    let events = store.head().await.unwrap().size;
+    let before = fixture.shop_state().await;
+    assert!(fixture.decides(1..=2, "grace").await);
+    let raised = fixture.shop_state().await;
+    assert_eq!(raised.wanted, before.wanted + 1);
+    assert_eq!(raised.pending_trigger, Some(Trigger::Approval));
+    assert_eq!(store.head().await.unwrap().size, events + 1);
+    fixture.parks("run-2", "", Parking::CarriedOut).await;
+    assert_eq!(fixture.standing_decisions(1..=2).await, 0);
+    let behind = store.decisions_behind(&run_id("run-2")).await.unwrap();
+    assert_eq!(behind.len(), 1);
+    assert_eq!(behind[0].by, Approver::Person("grace".to_owned()));
+    fixture.parks("run-3", "", parks(1..=2, &[])).await;
+    assert_eq!(fixture.standing_decisions(1..=2).await, 0);
+}
+
+async fn a_decision_on_what_waits_no_more_is_not_recorded(fixture: Fixture) {
+    fixture.push(1).await;
+    let before = (fixture.counts().await, fixture.shop_state().await);
+    assert!(!fixture.decides(1..=2, "grace").await);
+    fixture.parks("run-1", "", parks(1..=3, &[])).await;
+    let after = fixture.shop_state().await;
+    assert!(!fixture.decides(1..=2, "grace").await);
+    assert_eq!(fixture.shop_state().await, after, "nothing was asked for");
+    assert_eq!(fixture.count("approval").await, 0);
+    assert_eq!(before.1.wanted, after.wanted);
+}
+
+async fn nodes_that_wait_for_the_same_share_what_is_decided(fixture: Fixture) {
+    let store = &fixture.store;
+    fixture.parks("run-1", "left", parks(1..=2, &[])).await;
+    fixture.parks("run-2", "right", parks(1..=2, &[])).await;
+    assert_eq!(store.parked("shop").await.unwrap().len(), 2);
+    assert!(fixture.decides(1..=2, "grace").await);
+    fixture.parks("run-3", "left", Parking::CarriedOut).await;
+    assert_eq!(fixture.standing_decisions(1..=2).await, 1, "for the other");
+    fixture.parks("run-4", "right", Parking::CarriedOut).await;
+    assert_eq!(fixture.standing_decisions(1..=2).await, 0);
+}
+
+async fn erasing_a_person_reaches_who_is_behind_what_waits(fixture: Fixture) {
+    let store = &fixture.store;
+    fixture
+        .parks("run-1", "", parks(1..=2, &[jane(), john()]))
+        .await;
+    let erased = event(EventType::PersonErased, 1);
+    store.erase_person("JANE", &erased).await.unwrap();
+    let parked = store.parked("shop").await.unwrap().remove(0);
+    assert_eq!(parked.people, [john()]);
+}
+
+async fn a_token_is_found_used_and_revoked_once(fixture: Fixture) {
+    let store = &fixture.store;
+    let (id, text, hash) = mint([7; 6], &[9; 32]);
+    let token = Token {
+        id: id.clone(),
+        person: "grace".to_owned(),
+        hash,
+        scopes: [Scope::Read, Scope::Approve].into(),
+        note: Some("a\0laptop".to_owned()),
+        created_at: NOW,
+        expires_at: NOW + HOUR,
+        revoked_at: None,
+        last_used_at: None,
+    };
+    let created = event(EventType::TokenCreated, 1);
+    store.create_token(&token, &created).await.unwrap();
+    let kept = store.token(&id).await.unwrap().unwrap();
+    assert_eq!((&kept.person, &kept.scopes), (&token.person, &token.scopes));
+    assert_eq!(kept.hash.bytes(), token.hash.bytes());
+    let shown = Presented::parse(&text).unwrap();
+    assert_eq!(kept.opens(&shown, Scope::Read, NOW), Ok(()));
+    assert!(store.token("other").await.unwrap().is_none());
+
+    for (at, expected) in [(0, 0), (HOUR / 2, 0), (HOUR + 1, HOUR)] {
+        let kept = store.token(&id).await.unwrap().unwrap();
+        store.token_used(&kept, NOW + at).await.unwrap();
+        let used = store.token(&id).await.unwrap().unwrap();
+        assert_eq!(used.last_used_at, Some(NOW + expected));
+    }
+    let revoked = event(EventType::TokenRevoked, 2);
+    assert!(store.revoke_token(&id, NOW + 1, &revoked).await.unwrap());
+    assert!(!store.revoke_token(&id, NOW + 2, &revoked).await.unwrap());
+    assert!(!store.revoke_token("other", NOW, &revoked).await.unwrap());
+    let tokens = store.tokens().await.unwrap();
+    assert_eq!(tokens.len(), 1);
+    assert_eq!(tokens[0].revoked_at, Some(NOW + 1));
+    assert_eq!(store.head().await.unwrap().size, 2);
+}
+
 async fn another_key_than_the_first_is_refused(fixture: Fixture) {
     let store = &fixture.store;
     store.check_key(&[7; 32]).await.unwrap();
@@ -2323,6 +2468,7 @@ impl Fixture {
             ("audit_person", "value"),
             ("delivery", "coalesce(pusher, '') || commits"),
             ("run", "coalesce(pusher, '') || commits"),
+            ("parked", "people"),
             ("installation", "key_fingerprint"),
         ] {
             texts.extend(self.texts(&format!("select {columns} from {table}")).await);
@@ -2348,6 +2494,46 @@ impl Fixture {
             .record_delivery(&delivery, &[shop()], NOW + index, &accepted())
             .await
             .unwrap();
+    }
+
+    /// A run that leaves this for an approval on a node.
+    async fn parks(&self, run: &str, node: &str, parking: Parking) {
+        let lease = self.lease().await;
+        let end = Finish {
+            parkings: [(node.to_owned(), parking)].into(),
+            ..finish(RunStatus::Parked, 0)
+        };
+        let intent = Intent::default();
+        self.store
+            .record_run(&lease, &new_run(run, 0), &intent, &end)
+            .await
+            .unwrap();
+        self.store.release(lease).await.unwrap();
+    }
+
+    /// Whether somebody's approval of that was recorded.
+    async fn decides(&self, what: std::ops::RangeInclusive<i64>, person: &str) -> bool {
+        let new = NewDecision {
+            id: format!("{person}-{}", self.count("approval").await),
+            stack: shop(),
+            hash: remainder(what).hash(),
+            run: run_id("run-1"),
+            decision: Decision {
+                by: Approver::Person(person.to_owned()),
+                choice: Choice::Approve,
+                reason: "it is meant".to_owned(),
+                at: NOW,
+                expires_at: NOW + HOUR,
+            },
+            raises: true,
+        };
+        let given = event(EventType::ApprovalGiven, 0);
+        self.store.decide(&new, &given).await.unwrap()
+    }
+
+    async fn standing_decisions(&self, what: std::ops::RangeInclusive<i64>) -> usize {
+        let hash = remainder(what).hash();
+        self.store.decisions("shop", hash).await.unwrap().len()
     }
 
     /// Six events.
@@ -2524,6 +2710,28 @@ fn change(position: i64, action: Action) -> ChangeRecord {
     }
 }
 
+/// Deletions of these objects.
+fn remainder(objects: std::ops::RangeInclusive<i64>) -> Remainder {
+    let changes = objects.map(|index| Change {
+        object: object(index),
+        action: Action::Delete,
+        reason: "removed from Git".to_owned(),
+        path: None,
+        before: Some(body(index).digest),
+        after: None,
+        drifted: false,
+        fields: Vec::new(),
+    });
+    Remainder::of("shop", "production", changes).unwrap()
+}
+
+fn parks(objects: std::ops::RangeInclusive<i64>, people: &[Person]) -> Parking {
+    Parking::New {
+        remainder: remainder(objects),
+        people: people.to_vec(),
+    }
+}
+
 fn undo(position: i64) -> Undo {
     Undo {
         position,
@@ -2564,6 +2772,7 @@ fn finish(status: RunStatus, claimed: i64) -> Finish {
         stands: None,
         node: None,
         holds_deletions: None,
+        parkings: Parkings::new(),
         status,
         message: None,
         at: NOW + HOUR,

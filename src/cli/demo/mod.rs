@@ -192,6 +192,7 @@ impl Stage {
             receiver: Some(Arc::new(receiver(&config.webhooks, &app.worker, &nudge))),
             queue: app.queue.clone(),
             metrics: app.metrics.clone(),
+            api: None,
             app: Some(app.clone()),
         };
         let running = Running::start(config.server.listen, state, nudge, Some(app.clone())).await?;

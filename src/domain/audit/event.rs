@@ -53,6 +53,7 @@ event_types! {
     DeliveriesRefused = "deliveries.refused", "How many requests a webhook refused, and why, over a time.";
     MessageSetAside = "message.set-aside", "A queue message could not be read and was set aside.";
     RunIntended = "run.intended", "A run is about to write: its plan and every change, before the first request.";
+    RunRequested = "run.requested", "Somebody asked for a run of a stack.";
     RunFinished = "run.finished", "A run ended: its status, and what became of every change.";
     ChangeApplied = "change.applied", "A change is live, as read back from the target.";
     ChangeFailed = "change.failed", "A change did not take effect.";
@@ -90,8 +91,8 @@ impl fmt::Display for EventType {
     }
 }
 
-/// Who did it: `kind` is `webhook`, `worker`, `cli` or `server`, `id` names which one. People are
-/// never named here, see [`NewEvent::people`].
+/// Who did it: `kind` is `webhook`, `worker`, `cli`, `server` or `api`, `id` names which one; of
+/// the API it is the token's id. People are never named here, see [`NewEvent::people`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Actor {
     pub kind: String,

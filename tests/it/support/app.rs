@@ -21,7 +21,7 @@ use lockstep::{
         audit::event::{Event, Header},
         run::{RunId, RunStatus, Trigger},
     },
-    http::{self, receiver::Receiver},
+    http::{self, api::auth::Api, receiver::Receiver},
     sandbox::gateway::{Gateway, GatewayOptions, Seen},
     store::{EventFilter, RunDetail, RunFilter, StackState},
     sync::{run::Report, worker},
@@ -86,6 +86,7 @@ pub struct TestApp {
     /// The other nodes of the target.
     pub more: Vec<Gateway>,
     pub app: App,
+    pub api: Arc<Api>,
     pub config_text: String,
     pub address: SocketAddr,
     services: Option<Services>,
@@ -136,11 +137,13 @@ impl TestApp {
             .iter()
             .map(|(name, webhook)| (name.as_str().to_owned(), Arc::new(webhook.secrets.clone())))
             .collect();
+        let api = Arc::new(Api::new(app.clone()));
         let state = http::State {
             receiver: Some(Arc::new(Receiver::new(secrets, "test".to_owned(), nudge))),
             queue: app.queue.clone(),
             metrics: app.metrics.clone(),
             app: Some(app.clone()),
+            api: Some(api.clone()),
         };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -156,6 +159,7 @@ impl TestApp {
             gateway,
             more: Vec::new(),
             app,
+            api,
             config_text,
             address,
             services,
@@ -351,7 +355,7 @@ impl TestApp {
     }
 
     /// Every text in every table, in one string.
-    async fn all_text(&self) -> String {
+    pub async fn all_text(&self) -> String {
         let mut text = String::new();
         match &self.services {
             None => {

@@ -1,0 +1,246 @@
+//! `/api/v1/…`: what people and their tools ask for with a token. Served by processes that work,
+//! because everything here needs the database.
+//!
+//! Every route takes a token, on loopback too: a page in a browser, or any user of the machine, can
+//! reach loopback, and whoever owns the machine has the command line. A token stands in a header
+//! that browsers never send by themselves, so no page can borrow it.
+
+pub mod auth;
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Json, Router,
+    body::Body,
+    extract::{Path, State as Shared},
+    http::{HeaderMap, StatusCode, header},
+    routing::post,
+};
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+use tracing::error;
+
+use self::auth::Api;
+use super::{State, error::Error};
+use crate::{
+    app::Stack,
+    domain::{
+        approval::{Approver, Choice, Verdict, Weight},
+        audit::event::{Actor, EventType, NewEvent, Person},
+        run::{RunId, Trigger},
+        token::Scope,
+    },
+    store,
+    sync::{
+        approval::{self, DecideError, Voice},
+        token::Caller,
+    },
+};
+
+pub const MAX_BODY: usize = 64 * 1024;
+const BODY_TIME: Duration = Duration::from_secs(6);
+const LONGEST_REASON: usize = 1_000;
+
+pub fn router() -> Router<Arc<State>> {
+    Router::new()
+        .route("/api/v1/runs/{id}/approve", post(approve))
+        .route("/api/v1/runs/{id}/reject", post(reject))
+        .route("/api/v1/stacks/{name}/sync", post(sync))
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Why {
+    #[serde(default)]
+    reason: String,
+}
+
+async fn approve(
+    Shared(state): Shared<Arc<State>>,
+    Path(run): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<Value>, Error> {
+    decide(&state, run, Choice::Approve, &headers, body).await
+}
+
+async fn reject(
+    Shared(state): Shared<Arc<State>>,
+    Path(run): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<Value>, Error> {
+    decide(&state, run, Choice::Reject, &headers, body).await
+}
+
+async fn decide(
+    state: &State,
+    run: String,
+    choice: Choice,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Json<Value>, Error> {
+    let (api, caller) = auth::caller(state, headers, Scope::Approve).await?;
+    let Why { reason } = read(headers, body).await?;
+    let voice = Voice {
+        person: person_of(&caller),
+        by: Approver::Person(caller.person.clone()),
+        actor: actor_of(&caller),
+        token: Some(caller.token),
+    };
+    let run = RunId(run);
+    let decided = approval::decide(&api.app, &run, choice, voice, &reason)
+        .await
+        .map_err(|error| undecided(&error))?;
+    let mut answer = json!({
+        "run": run,
+        "stack": decided.stack,
+        "plan": decided.hash,
+        "decision": choice,
+        "counts": decided.weight == Weight::Counts,
+    });
+    let (verdict, details) = match &decided.standing.verdict {
+        Verdict::Awaiting { given, needed } => {
+            ("awaiting", json!({"given": given, "needed": needed}))
+        }
+        Verdict::Approved => ("approved", json!({"expires_at": decided.expires_at})),
+        Verdict::Expired => ("expired", json!({})),
+        Verdict::Rejected { by, reason } => ("rejected", json!({"by": by, "reason": reason})),
+    };
+    answer["verdict"] = json!(verdict);
+    if let (Some(answer), Value::Object(details)) = (answer.as_object_mut(), details) {
+        answer.extend(details);
+    }
+    Ok(Json(answer))
+}
+
+fn undecided(error: &DecideError) -> Error {
+    let (status, code) = match error {
+        DecideError::Reason => (StatusCode::UNPROCESSABLE_ENTITY, "invalid"),
+        DecideError::NoRun(_) => (StatusCode::NOT_FOUND, "not_found"),
+        DecideError::Involved(_) | DecideError::Unknown(_) => (StatusCode::FORBIDDEN, "forbidden"),
+        DecideError::NothingHeld(_)
+        | DecideError::NoStack(_)
+        | DecideError::WaitsNoMore { .. }
+        | DecideError::Differs { .. } => (StatusCode::CONFLICT, "conflict"),
+        DecideError::Store(error) => return of_store(error),
+    };
+    Error::told(status, code, error.to_string())
+}
+
+async fn sync(
+    Shared(state): Shared<Arc<State>>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<(StatusCode, Json<Value>), Error> {
+    let (api, caller) = auth::caller(&state, &headers, Scope::Operate).await?;
+    let Why { reason } = read(&headers, body).await?;
+    let reason = checked(&reason)?;
+    let stack = stack(api, &name)?;
+    let app = &api.app;
+    let event = NewEvent {
+        target: Some(stack.target.name.clone()),
+        stack: Some(stack.name.clone()),
+        people: vec![("operator".to_owned(), person_of(&caller))],
+        ..NewEvent::new(
+            EventType::RunRequested,
+            app.now(),
+            actor_of(&caller),
+            json!({"reason": reason, "token": caller.token}),
+        )
+    };
+    app.store
+        .ask_for_run(&stack.id(), Trigger::Manual, &event)
+        .await
+        .map_err(|error| of_store(&error))?;
+    let answer = json!({"status": "accepted", "stack": stack.name});
+    Ok((StatusCode::ACCEPTED, Json(answer)))
+}
+
+fn stack<'a>(api: &'a Api, name: &str) -> Result<&'a Arc<Stack>, Error> {
+    api.app.stack(name).ok_or(Error::new(
+        StatusCode::NOT_FOUND,
+        "not_found",
+        "there is no such stack",
+    ))
+}
+
+fn checked(reason: &str) -> Result<&str, Error> {
+    let reason = reason.trim();
+    if reason.chars().count() > LONGEST_REASON {
+        return Err(Error::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "invalid",
+            "a reason has 1000 characters at most",
+        ));
+    }
+    Ok(reason)
+}
+
+fn actor_of(caller: &Caller) -> Actor {
+    Actor::new("api", caller.token.clone())
+}
+
+fn person_of(caller: &Caller) -> Person {
+    Person {
+        login: Some(caller.person.clone()),
+        ..Person::default()
+    }
+}
+
+/// The database is away, or something is wrong with it; what, is for the log.
+fn of_store(problem: &store::Error) -> Error {
+    error!(error = %problem, "a request could not be served: the store failed");
+    if problem.is_transient() {
+        return Error::busy("the database does not answer; try again");
+    }
+    Error::new(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "internal",
+        "something went wrong here; it is in the log",
+    )
+}
+
+/// The body as JSON, within its bounds; no body at all stands for an empty object.
+async fn read<T: DeserializeOwned + Default>(headers: &HeaderMap, body: Body) -> Result<T, Error> {
+    let read = axum::body::to_bytes(body, MAX_BODY);
+    let bytes = tokio::time::timeout(BODY_TIME, read)
+        .await
+        .map_err(|_| {
+            Error::new(
+                StatusCode::REQUEST_TIMEOUT,
+                "timeout",
+                "the body took too long to arrive",
+            )
+        })?
+        .map_err(|_| {
+            Error::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "too_large",
+                "the body is larger than 64 KiB, or broke off",
+            )
+        })?;
+    if bytes.is_empty() {
+        return Ok(T::default());
+    }
+    let content_type = headers.get(header::CONTENT_TYPE);
+    let is_json = content_type
+        .and_then(|value| value.to_str().ok())
+        .and_then(|text| text.split(';').next())
+        .is_some_and(|media| media.trim().eq_ignore_ascii_case("application/json"));
+    if !is_json {
+        return Err(Error::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported_media_type",
+            "send application/json",
+        ));
+    }
+    serde_json::from_slice(&bytes).map_err(|problem| {
+        Error::told(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "invalid",
+            format!("the body cannot be read: {problem}"),
+        )
+    })
+}
