@@ -2,7 +2,7 @@
 //! once.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -12,15 +12,18 @@ use anyhow::Context;
 use secrecy::ExposeSecret;
 
 use crate::{
-    config::{Config, DriftPolicy, Embedded, Protect, ScaledOut, SecretKey, Storage},
-    domain::{plan::Rules, run::RunId, secrets::Masker},
+    config::{
+        self, Config, DriftPolicy, Embedded, Protect, ScaledOut, SecretKey, StackNames, Storage,
+    },
+    domain::{notice::News, plan::Rules, run::RunId, secrets::Masker},
     git::{self, BranchName, Location, Mirrors, Remote, RepoPath, Selection},
     keys::InstallationKey,
     metrics::Metrics,
+    notify::{self, GitHost, GitHub, GitLab, Place, Receiver, Sender, Slack, Webhook},
     queue::JetStream,
     store::{LocalQueue, PgOptions, QueueLimits, StackState, StackTarget, Store},
     tyk::gateway,
-    webhook::RepositoryName,
+    webhook::{Host, RepositoryName},
 };
 
 /// A Tyk installation, and how to talk to it.
@@ -74,6 +77,27 @@ impl Stack {
     }
 }
 
+/// Somebody who is told of the history's news.
+#[derive(Debug)]
+pub struct Sink {
+    /// The section that it is configured in: `notify.NAME` or `repository.NAME`.
+    pub name: String,
+    pub tells: Tells,
+}
+
+/// What a sink is told, and by whom.
+#[derive(Debug)]
+pub enum Tells {
+    /// Notices of some kinds, about some stacks.
+    Notices {
+        receiver: Receiver,
+        news: BTreeSet<News>,
+        stacks: StackNames,
+    },
+    /// How the commits of a repository stand, at its host.
+    Commits { repository: String, host: GitHost },
+}
+
 /// Where pushes wait: a table of the embedded store, or JetStream.
 #[derive(Clone)]
 pub enum Queue {
@@ -96,6 +120,11 @@ pub struct App {
     pub lag_patience: Duration,
     pub stacks: Arc<BTreeMap<String, Arc<Stack>>>,
     pub targets: Arc<BTreeMap<String, Arc<Target>>>,
+    pub sinks: Arc<Vec<Arc<Sink>>>,
+    /// For how long news is told, and tried to be told.
+    pub news_patience: Duration,
+    /// Where a person can read more.
+    pub place: Place,
     pub config_hash: String,
     /// Where the embedded store, or this process's caches, lie.
     pub folder: PathBuf,
@@ -122,6 +151,9 @@ impl App {
             lag_patience: Duration::from_secs(30),
             stacks: Arc::new(stacks),
             targets: Arc::new(targets),
+            sinks: Arc::new(sinks(config, notify::Options::default())?),
+            news_patience: Duration::from_hours(24),
+            place: Place(config.server.public_url.clone()),
             config_hash: config.hash().to_owned(),
             folder,
         })
@@ -304,4 +336,53 @@ fn stacks(
         stacks.insert(built.name.clone(), Arc::new(built));
     }
     Ok(stacks)
+}
+
+/// Everybody who is told of news.
+pub fn sinks(config: &Config, options: notify::Options) -> anyhow::Result<Vec<Arc<Sink>>> {
+    let sender = Sender::new(options).context("cannot make the client for notices")?;
+    let mut sinks = Vec::new();
+    for (name, notify) in &config.notify {
+        let receiver = match &notify.receiver {
+            config::Receiver::Webhook { address, key } => Receiver::Webhook(Webhook::new(
+                sender.clone(),
+                address.url().clone(),
+                key.clone(),
+            )),
+            config::Receiver::Slack { address } => {
+                Receiver::Slack(Slack::new(sender.clone(), address.url().clone()))
+            }
+        };
+        sinks.push(Arc::new(Sink {
+            name: format!("notify.{name}"),
+            tells: Tells::Notices {
+                receiver,
+                news: notify.events.clone(),
+                stacks: notify.stacks.clone(),
+            },
+        }));
+    }
+    for (name, repository) in &config.repositories {
+        let (Some(status), Some(announced)) = (&repository.status, &repository.webhook) else {
+            continue;
+        };
+        let place = || format!("repository.{name}.status");
+        let webhook = config.webhooks.get(&announced.webhook).with_context(place)?;
+        let host = webhook.secrets.scheme().host();
+        let api = repository.status_api(host).with_context(place)?;
+        let (full_name, token) = (announced.full_name.clone(), status.token.clone());
+        let sender = sender.clone();
+        let host = match host {
+            Host::GitHub => GitHost::GitHub(GitHub::new(sender, api, full_name, token)),
+            Host::GitLab => GitHost::GitLab(GitLab::new(sender, api, full_name, token)),
+        };
+        sinks.push(Arc::new(Sink {
+            name: format!("repository.{name}"),
+            tells: Tells::Commits {
+                repository: name.as_str().to_owned(),
+                host,
+            },
+        }));
+    }
+    Ok(sinks)
 }

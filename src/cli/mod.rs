@@ -4,6 +4,7 @@ mod audit;
 mod demo;
 mod drift;
 mod history;
+mod notify;
 mod objects;
 mod output;
 mod ownership;
@@ -67,6 +68,8 @@ enum Command {
     Show(show::Show),
     #[command(subcommand)]
     Audit(audit::Audit),
+    #[command(subcommand)]
+    Notify(notify::Notify),
     #[command(subcommand)]
     Sandbox(sandbox::Sandbox),
 }
@@ -148,6 +151,7 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::History(history) => history.run(&context).await,
         Command::Show(show) => show.run(&context).await,
         Command::Audit(audit) => audit.run(&context).await,
+        Command::Notify(notify) => notify.run(&context).await,
         Command::Sandbox(sandbox) => sandbox.run().await,
     }
 }

@@ -16,7 +16,7 @@ use crate::{
     domain::audit::event::{Actor, EventType, NewEvent},
     http::{self, receiver::Receiver},
     metrics::Metrics,
-    sync::{schedule, worker},
+    sync::{report, schedule, worker},
 };
 
 /// Receive webhooks and keep every stack in step, until told to stop.
@@ -146,6 +146,7 @@ impl Running {
                 nudge.clone(),
                 shutdown.clone(),
             ));
+            tasks.spawn(report::run_until_shutdown(app.clone(), shutdown.clone()));
             tasks.spawn(schedule::run_until_shutdown(
                 app.clone(),
                 nudge,

@@ -4,7 +4,10 @@ use clap::Args;
 use serde_json::json;
 
 use super::{Exit, Invocation, objects, output};
-use crate::store::StackState;
+use crate::{
+    store::StackState,
+    sync::report::{self, Standing},
+};
 
 /// Show how every stack stands: its revision, its last run, what waits and what drifted.
 #[derive(Debug, Args)]
@@ -29,7 +32,9 @@ impl Status {
         }
         states.retain(|state| app.stacks.contains_key(&state.stack));
         states.sort_by(|left, right| left.stack.cmp(&right.stack));
-        let holders = app.store.leases().await?;
+        let mut holders = app.store.leases().await?;
+        holders.retain(|holder| app.targets.contains_key(&holder.target));
+        let sinks = report::standings(&app).await?;
         if invocation.is_json() {
             let stacks: Vec<_> = states
                 .iter()
@@ -62,7 +67,8 @@ impl Status {
                     })
                 })
                 .collect();
-            output::json(&json!({"stacks": stacks, "leases": leases}))?;
+            let sinks: Vec<_> = sinks.iter().map(sink_json).collect();
+            output::json(&json!({"stacks": stacks, "leases": leases, "sinks": sinks}))?;
             return Ok(Exit::Done);
         }
         let rows = states
@@ -96,11 +102,35 @@ impl Status {
                 output::text(&format!("\n{}: {problem}", state.stack));
             }
         }
+        for standing in &sinks {
+            if let Some(problem) = &standing.problem {
+                output::text(&format!("\n{}: {problem}", standing.sink));
+            }
+        }
         for holder in holders {
             eprintln!("{} is being worked on by {}", holder.target, holder.owner);
         }
         Ok(Exit::Done)
     }
+}
+
+fn sink_json(standing: &Standing) -> serde_json::Value {
+    let Standing {
+        sink,
+        problem,
+        failing_since,
+        untold_since,
+        again_at,
+        told_at,
+    } = standing;
+    json!({
+        "sink": sink,
+        "problem": problem,
+        "failing_since": failing_since.map(output::rfc3339),
+        "untold_since": untold_since.map(output::rfc3339),
+        "again_at": again_at.map(output::rfc3339),
+        "told_at": told_at.map(output::rfc3339),
+    })
 }
 
 fn standing(state: &StackState) -> String {

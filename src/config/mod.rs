@@ -5,6 +5,7 @@
 //! Secrets stand outside the file; the file only says where. This module never writes anything, never opens a
 //! connection, and never puts a secret into a problem's text or into `Debug`.
 
+mod notify;
 mod problem;
 mod reader;
 mod repository;
@@ -22,8 +23,9 @@ use toml::de::DeTable;
 
 use self::reader::{Absent, Read, Reader, Role};
 pub use self::{
+    notify::{Address, Notify, Receiver, StackNames},
     problem::{ConfigErrors, Problem},
-    repository::{Repository, RepositoryUrl, RepositoryWebhook},
+    repository::{CommitStatuses, Repository, RepositoryUrl, RepositoryWebhook},
     secret_key::{InvalidSecretKey, SecretKey},
     server::Server,
     stack::{DriftPolicy, FileFilter, Protect, RepositoryPath, Stack},
@@ -47,6 +49,7 @@ pub struct Config {
     pub repositories: BTreeMap<Name, Repository>,
     pub targets: BTreeMap<Name, Target>,
     pub stacks: BTreeMap<Name, Stack>,
+    pub notify: BTreeMap<Name, Notify>,
     hash: String,
 }
 
@@ -77,6 +80,7 @@ impl Config {
                 repositories: parts.repositories,
                 targets: parts.targets,
                 stacks: parts.stacks,
+                notify: parts.notify,
                 hash: parts.hash,
             })
         });
@@ -125,6 +129,7 @@ struct Parts {
     repositories: BTreeMap<Name, Repository>,
     targets: BTreeMap<Name, Target>,
     stacks: BTreeMap<Name, Stack>,
+    notify: BTreeMap<Name, Notify>,
     hash: String,
 }
 
@@ -146,6 +151,7 @@ fn read<T>(reader: &Reader<'_>, assemble: impl FnOnce(Parts) -> Read<T>) -> Read
     let repositories = root.named_sections("repository");
     let targets = root.named_sections("target");
     let stacks = root.named_sections("stack");
+    let notify = root.named_sections("notify");
     root.refuse_unknown_keys();
 
     let parts = Parts {
@@ -155,6 +161,7 @@ fn read<T>(reader: &Reader<'_>, assemble: impl FnOnce(Parts) -> Read<T>) -> Read
         repositories: repositories.read(|section| repository::read(section, &webhooks.names())),
         stacks: stacks
             .read(|section| stack::read(section, &repositories.names(), &targets.names())),
+        notify: notify.read(|section| notify::read(section, &stacks.names())),
         webhooks: webhooks.read(webhook::read),
         targets: targets.read(target::read),
         hash: reader::canonical_hash(document.get_ref()),

@@ -5,7 +5,7 @@
 //! bodies comparable and safe to keep, [`normalize`] makes what a gateway reads back comparable
 //! with what Git says, [`inventory`] says what a stack owns, [`plan`] turns desired × live ×
 //! inventory into changes, [`guard`] holds back what could hurt, [`run`] is one attempt to
-//! converge, [`audit`] is the history's format.
+//! converge, [`audit`] is the history's format, [`notice`] what of it people are told.
 
 pub mod approval;
 pub mod audit;
@@ -14,6 +14,7 @@ pub mod diff;
 pub mod guard;
 pub mod inventory;
 pub mod normalize;
+pub mod notice;
 pub mod object;
 pub mod plan;
 pub mod revision;

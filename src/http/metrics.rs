@@ -23,6 +23,7 @@ use crate::{
     domain::run::RunStatus,
     metrics::seconds,
     store,
+    sync::report,
 };
 
 pub fn router() -> Router<Arc<State>> {
@@ -34,6 +35,11 @@ type FloatGauge = Gauge<f64, AtomicU64>;
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct StackLabel {
     stack: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SinkLabel {
+    sink: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -135,6 +141,9 @@ async fn of_store(app: &App, registry: &mut Registry) -> store::Result<()> {
         lease_age.get_or_create(&TargetLabel { target }).set(0.0);
     }
     for lease in app.store.leases().await? {
+        if !app.targets.contains_key(&lease.target) {
+            continue;
+        }
         lease_age
             .get_or_create(&TargetLabel {
                 target: lease.target,
@@ -144,6 +153,27 @@ async fn of_store(app: &App, registry: &mut Registry) -> store::Result<()> {
     if let Some(at) = app.store.oldest_unsettled().await?.into_values().min() {
         unsettled.set(seconds(now - at));
     }
+    let failing_sinks: Family<SinkLabel, Gauge> = Family::default();
+    let untold: Family<SinkLabel, FloatGauge> = Family::default();
+    for standing in report::standings(app).await? {
+        let label = SinkLabel {
+            sink: standing.sink,
+        };
+        let fails = standing.problem.is_some();
+        failing_sinks.get_or_create(&label).set(i64::from(fails));
+        let lag = standing.untold_since.map_or(0.0, |at| seconds(now - at));
+        untold.get_or_create(&label).set(lag);
+    }
+    registry.register(
+        "lockstep_sink_failing",
+        "1 while a receiver of news did not take the last notice",
+        failing_sinks,
+    );
+    registry.register(
+        "lockstep_sink_lag_seconds",
+        "Age of the oldest event that a receiver of news is still to be told of",
+        untold,
+    );
     registry.register(
         "lockstep_drifted_objects",
         "Objects that differ from what the last run left",

@@ -15,8 +15,8 @@
 //! stacks by name, then everything else, and the head of the history last.
 //!
 //! Reading order: `db` (the two databases and the macros that let one text serve both), [`inbox`],
-//! [`stack`], [`lease`], [`runs`], [`inventory`], [`audit`], [`history`], [`queue`]; beside them
-//! `error`, [`installation`] and `person` (erasing one).
+//! [`stack`], [`lease`], [`runs`], [`inventory`], [`audit`], [`history`], [`queue`], [`sink`];
+//! beside them `error`, [`installation`] and `person` (erasing one).
 
 #[macro_use]
 mod db;
@@ -31,6 +31,7 @@ pub mod lease;
 mod person;
 pub mod queue;
 pub mod runs;
+pub mod sink;
 pub mod stack;
 
 pub use db::{FILE, POSTGRES_MIGRATIONS, PgOptions, SQLITE_MIGRATIONS, Store};
@@ -45,4 +46,5 @@ pub use lease::{Holder, Lease};
 pub use person::Erased;
 pub use queue::{LocalQueue, PutError, QueueDepth, QueueLimits, QueueMessage};
 pub use runs::{ChangeOutcome, Finish, Intent, NewRun, OpenRun, Run, Settle, Undo};
+pub use sink::{SinkChange, SinkState};
 pub use stack::{StackState, StackTarget};

@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`worker`] turns pushes into work, [`run`] is one run from top to bottom,
 //! [`look`] is its first half, [`apply`] its second; [`recover`] resolves what a dead worker left,
-//! [`schedule`] holds the timers.
+//! [`schedule`] holds the timers, [`report`] tells what came of it.
 
 pub mod apply;
 pub mod lease;
@@ -12,6 +12,7 @@ pub mod observe;
 pub mod ownership;
 mod record;
 pub mod recover;
+pub mod report;
 pub mod run;
 pub mod schedule;
 pub mod worker;

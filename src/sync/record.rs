@@ -117,6 +117,11 @@ impl Context<'_> {
             .iter()
             .map(|delivery| delivery.id.as_str())
             .collect();
+        let pushed: Vec<&str> = self
+            .deliveries
+            .iter()
+            .filter_map(|delivery| Some(delivery.after.as_ref()?.as_str()))
+            .collect();
         json!({
             "repository": self.stack.repository,
             "branch": self.stack.branch.as_str(),
@@ -124,6 +129,7 @@ impl Context<'_> {
             "revision": revision,
             "previous": self.state.settled,
             "deliveries": deliveries,
+            "pushed": pushed,
             "passed_over": passed_over,
         })
     }

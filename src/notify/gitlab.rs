@@ -1,0 +1,114 @@
+//! Commit statuses at GitLab: `POST /projects/ID/statuses/SHA`.
+//!
+//! A status there is a machine: `pending`, then `running`, then an end, after which the next one
+//! begins a new status of the same name. A step that it does not know, also one to the state it
+//! has, is a 400, and then nothing of the request is kept, not even the description.
+
+use reqwest::{StatusCode, header::HeaderMap};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::json;
+use url::Url;
+
+use super::{
+    Error, Place, Sender, context,
+    send::{Post, Refusal, secret_header},
+};
+use crate::{
+    domain::notice::{Mark, MarkState, shortened},
+    webhook::RepositoryName,
+};
+
+/// The longest description that GitLab takes, in characters.
+const LONGEST_DESCRIPTION: usize = 255;
+
+/// A project at a GitLab.
+#[derive(Debug)]
+pub struct GitLab {
+    sender: Sender,
+    /// The address of the REST API.
+    api: Url,
+    full_name: RepositoryName,
+    token: SecretString,
+}
+
+impl GitLab {
+    pub fn new(sender: Sender, api: Url, full_name: RepositoryName, token: SecretString) -> Self {
+        Self {
+            sender,
+            api,
+            full_name,
+            token,
+        }
+    }
+
+    pub(super) async fn mark(&self, mark: &Mark, branch: &str, place: &Place) -> Result<(), Error> {
+        let state = match mark.state {
+            MarkState::Queued | MarkState::Waiting => "pending",
+            MarkState::Applying => "running",
+            MarkState::InStep => "success",
+            MarkState::Failed => "failed",
+        };
+        let sent = self.post(mark, state, branch, place).await;
+        let Err(refusal) = sent else {
+            return Ok(());
+        };
+        if !is_known_already(&refusal) {
+            return Err(refusal.error);
+        }
+        if mark.state != MarkState::Waiting {
+            return Ok(());
+        }
+        // It shows as queued or running, with that description. What waits for a person must show
+        // as waiting, so that status is ended, and one with its own description begun.
+        match self.post(mark, "canceled", branch, place).await {
+            Err(refusal) if !is_known_already(&refusal) => Err(refusal.error),
+            _ => match self.post(mark, state, branch, place).await {
+                Err(refusal) if !is_known_already(&refusal) => Err(refusal.error),
+                _ => Ok(()),
+            },
+        }
+    }
+
+    async fn post(
+        &self,
+        mark: &Mark,
+        state: &str,
+        branch: &str,
+        place: &Place,
+    ) -> Result<(), Refusal> {
+        let mut body = json!({
+            "state": state,
+            "name": context(mark),
+            "ref": branch,
+            "description": shortened(&mark.description, LONGEST_DESCRIPTION),
+        });
+        if let Some(link) = place.of_mark(mark) {
+            body["target_url"] = json!(link);
+        }
+        let token = self.token.expose_secret();
+        let mut headers = HeaderMap::new();
+        if let Some(value) = secret_header(token) {
+            headers.insert("private-token", value);
+        }
+        let mut url = self.api.clone();
+        let base = url.path().trim_end_matches('/').to_owned();
+        let project = self.full_name.as_str().replace('/', "%2F");
+        url.set_path(&format!(
+            "{base}/projects/{project}/statuses/{}",
+            mark.revision
+        ));
+        let post = Post {
+            url,
+            headers,
+            content_type: "application/json",
+            body: body.to_string().into_bytes(),
+        };
+        self.sender.post(post, &[token.to_owned()]).await
+    }
+}
+
+/// Whether the status cannot take this step because it stands there already, or further on.
+fn is_known_already(refusal: &Refusal) -> bool {
+    refusal.status == StatusCode::BAD_REQUEST
+        && String::from_utf8_lossy(&refusal.body).contains("Cannot transition status")
+}

@@ -1,0 +1,107 @@
+//! The clients of those who are told: webhooks that take CloudEvents, Slack and what is compatible
+//! with it, and the Git hosts that show a status at each commit.
+//!
+//! They send what they are given and decide nothing; who is told of what, and what happens when it
+//! does not arrive, is for the caller. Addresses come from configuration alone. No redirect is
+//! followed, no proxy is used, nothing is tried twice. No secret is part of an error, and of what a
+//! receiver answers at most a short sentence.
+
+mod cloud_events;
+mod github;
+mod gitlab;
+mod send;
+mod slack;
+
+use std::time::Duration;
+
+pub use self::{
+    cloud_events::Webhook,
+    github::GitHub,
+    gitlab::GitLab,
+    send::{Error, Sender},
+    slack::Slack,
+};
+use crate::domain::{
+    notice::{Mark, Notice},
+    run::RunId,
+};
+
+/// How long a receiver may take, and how much of its answer is read.
+#[derive(Debug, Clone)]
+pub struct Options {
+    pub connect_timeout: Duration,
+    /// For one request, connecting and the whole answer included.
+    pub timeout: Duration,
+    pub longest_answer: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(5),
+            timeout: Duration::from_secs(10),
+            longest_answer: 64 * 1024,
+        }
+    }
+}
+
+/// Where a person can read more, if this installation has such a place: an address without a
+/// slash at its end.
+#[derive(Debug, Clone, Default)]
+pub struct Place(pub Option<String>);
+
+impl Place {
+    pub fn of_run(&self, run: &RunId) -> Option<String> {
+        self.0.as_ref().map(|base| format!("{base}/runs/{run}"))
+    }
+
+    /// The run's, with the event that is told: whoever reads it back can see whether the history
+    /// that they have still knows it.
+    fn of_mark(&self, mark: &Mark) -> Option<String> {
+        let run = self.of_run(mark.run.as_ref()?)?;
+        let hash = mark.hash.to_string();
+        Some(format!("{run}#event-{}-{}", mark.sequence, &hash[..16]))
+    }
+}
+
+/// Somebody who takes notices.
+#[derive(Debug)]
+pub enum Receiver {
+    Webhook(Webhook),
+    Slack(Slack),
+}
+
+impl Receiver {
+    /// `now` is when it is sent, in seconds since 1970.
+    pub async fn tell(&self, notice: &Notice, place: &Place, now: i64) -> Result<(), Error> {
+        match self {
+            Self::Webhook(webhook) => webhook.tell(notice, place, now).await,
+            Self::Slack(slack) => slack.tell(notice, place).await,
+        }
+    }
+}
+
+/// A Git host that shows how its commits stand.
+#[derive(Debug)]
+pub enum GitHost {
+    GitHub(GitHub),
+    GitLab(GitLab),
+}
+
+impl GitHost {
+    /// `branch` is the one that the mark's stack follows.
+    pub async fn mark(&self, mark: &Mark, branch: &str, place: &Place) -> Result<(), Error> {
+        match self {
+            Self::GitHub(github) => github.mark(mark, place).await,
+            Self::GitLab(gitlab) => gitlab.mark(mark, branch, place).await,
+        }
+    }
+
+    /// How many requests one mark may take.
+    pub const MOST_REQUESTS: u32 = 3;
+}
+
+/// What a stack is called at a commit.
+fn context(mark: &Mark) -> String {
+    format!("lockstep/{}", mark.stack)
+}
