@@ -367,7 +367,10 @@ pub fn sinks(config: &Config, options: notify::Options) -> anyhow::Result<Vec<Ar
             continue;
         };
         let place = || format!("repository.{name}.status");
-        let webhook = config.webhooks.get(&announced.webhook).with_context(place)?;
+        let webhook = config
+            .webhooks
+            .get(&announced.webhook)
+            .with_context(place)?;
         let host = webhook.secrets.scheme().host();
         let api = repository.status_api(host).with_context(place)?;
         let (full_name, token) = (announced.full_name.clone(), status.token.clone());

@@ -7,6 +7,7 @@ use serde_json::json;
 use super::{Exit, Invocation, init_logs, output};
 use crate::{
     app::{self, Tells},
+    config,
     domain::notice::Notice,
     notify::{self, Place},
 };
@@ -42,7 +43,7 @@ impl Test {
             .iter()
             .find(|sink| sink.name == wanted)
             .with_context(|| {
-                let known: Vec<&str> = config.notify.keys().map(|name| name.as_str()).collect();
+                let known: Vec<&str> = config.notify.keys().map(config::Name::as_str).collect();
                 format!(
                     "there is no [notify.{}] in the configuration; it has: {}",
                     self.name,

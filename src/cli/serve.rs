@@ -137,6 +137,8 @@ impl Running {
         let shutdown = CancellationToken::new();
         let mut tasks = tokio::task::JoinSet::new();
         if let Some(app) = &app {
+            // Whoever is new is told of what happens from here on.
+            report::open_sinks(app).await?;
             record(app, EventType::ServerStarted, address).await?;
             if let Queue::Local(local) = &app.queue {
                 local.take_back().await?;

@@ -38,7 +38,7 @@ pub struct Notify {
 
 #[derive(Clone, Debug)]
 pub enum Receiver {
-    /// Takes CloudEvents, signed with the key.
+    /// Takes `CloudEvents`, signed with the key.
     Webhook {
         address: Address,
         key: SecretSlice<u8>,
@@ -103,7 +103,11 @@ pub(super) fn read(section: &Section<'_>, stacks: &BTreeSet<&Name>) -> Read<Noti
     let url = section.required("url");
     let secret = section.field("secret");
     let events = section.or_default("events", DEFAULT_EVENTS.into(), |field| {
-        let events: Vec<Read<News>> = field.items()?.iter().map(|item| item.parse(str::parse)).collect();
+        let events: Vec<Read<News>> = field
+            .items()?
+            .iter()
+            .map(|item| item.parse(str::parse))
+            .collect();
         let events: BTreeSet<News> = events.into_iter().collect::<Read<_>>()?;
         if events.is_empty() {
             return Err(field.problem(&"names no event; leave the section out instead"));

@@ -201,7 +201,12 @@ impl Around {
     /// Whether the same trouble is on record already since the stack was well.
     fn is_repeated(&self, status: RunStatus, message: Option<&str>) -> bool {
         self.ended()
-            .take_while(|entry| !matches!(entry.status(), Some(RunStatus::Succeeded | RunStatus::Parked)))
+            .take_while(|entry| {
+                !matches!(
+                    entry.status(),
+                    Some(RunStatus::Succeeded | RunStatus::Parked)
+                )
+            })
             .any(|entry| entry.status() == Some(status) && entry.text("message") == message)
     }
 }
@@ -331,7 +336,10 @@ fn finished(event: &Entry, around: &Around) -> Option<Notice> {
         RunStatus::Parked => {
             let as_before = last == Some(RunStatus::Parked)
                 && held == self::held(&around.changes_before)
-                && around.last().map(Entry::outcomes).and_then(|before| before.get("held").copied())
+                && around
+                    .last()
+                    .map(Entry::outcomes)
+                    .and_then(|before| before.get("held").copied())
                     == Some(count("held"));
             if as_before {
                 return None;
@@ -533,7 +541,14 @@ pub fn marks(event: &Entry, around: &Around) -> Vec<Mark> {
         };
         return stacks_of(event)
             .into_iter()
-            .map(|stack| mark(stack, MarkState::Queued, "queued".to_owned(), pushed.clone()))
+            .map(|stack| {
+                mark(
+                    stack,
+                    MarkState::Queued,
+                    "queued".to_owned(),
+                    pushed.clone(),
+                )
+            })
             .collect();
     }
     let Some(stack) = event.header.stack.as_deref() else {
@@ -566,7 +581,10 @@ pub fn marks(event: &Entry, around: &Around) -> Vec<Mark> {
         .map(|revision| mark(stack, state, description.clone(), revision.clone()))
         .collect();
     // Commits that were pushed and passed over went with the run, and would stay "queued".
-    let pushed = event.payload.pointer("/source/pushed").and_then(Value::as_array);
+    let pushed = event
+        .payload
+        .pointer("/source/pushed")
+        .and_then(Value::as_array);
     for pushed in pushed.into_iter().flatten().rev() {
         let pushed: Option<Revision> = pushed.as_str().and_then(|text| text.parse().ok());
         let is_new = |pushed: &Revision| marks.iter().all(|mark| mark.revision != *pushed);
@@ -712,8 +730,11 @@ mod tests {
         held
     }
 
+    /// How a run ended, and its message.
+    type Ended<'a> = (&'a str, Option<&'a str>);
+
     /// What is told of the last of these runs.
-    fn told(runs: &[(&str, Option<&str>)]) -> Option<News> {
+    fn told(runs: &[Ended<'_>]) -> Option<News> {
         let mut entries: Vec<Entry> = (0..)
             .zip(runs)
             .map(|(sequence, (status, message))| run(sequence, status, *message))
@@ -730,7 +751,7 @@ mod tests {
     #[test]
     fn trouble_is_told_once_and_then_its_end() {
         let (a, b) = (Some("a"), Some("b"));
-        let cases: &[(&[(&str, Option<&str>)], Option<News>)] = &[
+        let cases: &[(&[Ended<'_>], Option<News>)] = &[
             (&[("succeeded", None)], Some(News::Succeeded)),
             (&[("failed", a)], Some(News::Failed)),
             (&[("failed", a), ("failed", a)], None),
@@ -849,7 +870,12 @@ mod tests {
             .iter()
             .map(|mark| (mark.revision.short(), mark.description.as_str()))
             .collect();
-        let short = "a".repeat(40).parse::<Revision>().unwrap().short().to_owned();
+        let short = "a"
+            .repeat(40)
+            .parse::<Revision>()
+            .unwrap()
+            .short()
+            .to_owned();
         let with = format!("with {short}: in step: 2 changes");
         assert_eq!(said[0].1, "in step: 2 changes");
         assert_eq!(said[1].1, with);

@@ -55,7 +55,8 @@ async fn metrics(Shared(state): Shared<Arc<State>>) -> Response {
     let queue_up: Gauge = Gauge::default();
     if let Some(app) = &state.app {
         let read = tokio::time::timeout(PATIENCE, of_store(app, &mut registry)).await;
-        let is_up = matches!(read, Ok(Ok(())));
+        let sinks = tokio::time::timeout(PATIENCE, of_sinks(app, &mut registry)).await;
+        let is_up = matches!((read, sinks), (Ok(Ok(())), Ok(Ok(()))));
         store_up.set(i64::from(is_up));
         registry.register("lockstep_store_up", "Whether the store answers", store_up);
     }
@@ -153,27 +154,6 @@ async fn of_store(app: &App, registry: &mut Registry) -> store::Result<()> {
     if let Some(at) = app.store.oldest_unsettled().await?.into_values().min() {
         unsettled.set(seconds(now - at));
     }
-    let failing_sinks: Family<SinkLabel, Gauge> = Family::default();
-    let untold: Family<SinkLabel, FloatGauge> = Family::default();
-    for standing in report::standings(app).await? {
-        let label = SinkLabel {
-            sink: standing.sink,
-        };
-        let fails = standing.problem.is_some();
-        failing_sinks.get_or_create(&label).set(i64::from(fails));
-        let lag = standing.untold_since.map_or(0.0, |at| seconds(now - at));
-        untold.get_or_create(&label).set(lag);
-    }
-    registry.register(
-        "lockstep_sink_failing",
-        "1 while a receiver of news did not take the last notice",
-        failing_sinks,
-    );
-    registry.register(
-        "lockstep_sink_lag_seconds",
-        "Age of the oldest event that a receiver of news is still to be told of",
-        untold,
-    );
     registry.register(
         "lockstep_drifted_objects",
         "Objects that differ from what the last run left",
@@ -208,6 +188,32 @@ async fn of_store(app: &App, registry: &mut Registry) -> store::Result<()> {
         "lockstep_oldest_unsettled_push_seconds",
         "Age of the oldest push that no run has settled",
         unsettled,
+    );
+    Ok(())
+}
+
+async fn of_sinks(app: &App, registry: &mut Registry) -> store::Result<()> {
+    let now = app.now();
+    let failing_sinks: Family<SinkLabel, Gauge> = Family::default();
+    let untold: Family<SinkLabel, FloatGauge> = Family::default();
+    for standing in report::standings(app).await? {
+        let label = SinkLabel {
+            sink: standing.sink,
+        };
+        let fails = standing.problem.is_some();
+        failing_sinks.get_or_create(&label).set(i64::from(fails));
+        let lag = standing.untold_since.map_or(0.0, |at| seconds(now - at));
+        untold.get_or_create(&label).set(lag);
+    }
+    registry.register(
+        "lockstep_sink_failing",
+        "1 while a receiver of news did not take the last notice",
+        failing_sinks,
+    );
+    registry.register(
+        "lockstep_sink_lag_seconds",
+        "Age of the oldest event that a receiver of news is still to be told of",
+        untold,
     );
     Ok(())
 }

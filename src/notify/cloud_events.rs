@@ -1,4 +1,4 @@
-//! Notices as CloudEvents 1.0 in structured JSON, signed as Standard Webhooks are.
+//! Notices as `CloudEvents` 1.0 in structured JSON, signed as Standard Webhooks are.
 //!
 //! A receiver takes the part of its secret after `whsec_` as base64 of the key, and compares
 //! `webhook-signature` with `v1,` and the base64 of HMAC-SHA256 over
@@ -21,7 +21,7 @@ use super::{
 };
 use crate::domain::notice::Notice;
 
-/// A receiver of CloudEvents.
+/// A receiver of `CloudEvents`.
 pub struct Webhook {
     sender: Sender,
     url: Url,
@@ -66,8 +66,8 @@ impl Webhook {
     }
 
     fn sign(&self, id: &str, time: &str, body: &[u8]) -> String {
-        let mut mac: Hmac<Sha256> = Hmac::new_from_slice(self.key.expose_secret())
-            .expect("HMAC takes a key of any length");
+        let mut mac: Hmac<Sha256> =
+            Hmac::new_from_slice(self.key.expose_secret()).expect("HMAC takes a key of any length");
         mac.update(format!("{id}.{time}.").as_bytes());
         mac.update(body);
         format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes()))
@@ -95,7 +95,8 @@ fn event(notice: &Notice, place: &Place) -> Value {
         .iter()
         .map(|named| json!({"object": named.object, "message": named.said}))
         .collect();
-    let time = Timestamp::from_microsecond(*at).map_or_else(|_| at.to_string(), |at| at.to_string());
+    let time =
+        Timestamp::from_microsecond(*at).map_or_else(|_| at.to_string(), |at| at.to_string());
     let mut event = json!({
         "specversion": "1.0",
         "id": notice.id(),

@@ -53,7 +53,10 @@ impl GitHub {
             "accept",
             HeaderValue::from_static("application/vnd.github+json"),
         );
-        headers.insert("x-github-api-version", HeaderValue::from_static("2022-11-28"));
+        headers.insert(
+            "x-github-api-version",
+            HeaderValue::from_static("2022-11-28"),
+        );
         if let Some(value) = secret_header(&format!("Bearer {token}")) {
             headers.insert("authorization", value);
         }

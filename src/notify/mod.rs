@@ -1,5 +1,5 @@
-//! The clients of those who are told: webhooks that take CloudEvents, Slack and what is compatible
-//! with it, and the Git hosts that show a status at each commit.
+//! The clients of those who are told: webhooks that take `CloudEvents`, Slack and what is
+//! compatible with it, and the Git hosts that show a status at each commit.
 //!
 //! They send what they are given and decide nothing; who is told of what, and what happens when it
 //! does not arrive, is for the caller. Addresses come from configuration alone. No redirect is

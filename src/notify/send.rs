@@ -207,7 +207,10 @@ mod tests {
         let cases: [(&str, &str); 6] = [
             ("", ""),
             ("no_service\n", "no_service"),
-            (r#"{"message": "Bad credentials", "url": "x"}"#, "Bad credentials"),
+            (
+                r#"{"message": "Bad credentials", "url": "x"}"#,
+                "Bad credentials",
+            ),
             ("you sent Bearer T0KEN-PLANTED", "you sent Bearer (secret)"),
             ("<html>T0KEN-PLANTED", "a page of HTML or XML"),
             ("a\u{1b}[31m\nb", "a [31m b"),

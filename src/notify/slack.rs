@@ -111,7 +111,10 @@ mod tests {
         let cases = [
             ("a & b", "a &amp; b"),
             ("<!channel>", "&lt;!channel&gt;"),
-            ("<https://evil.example|here>", "&lt;https://evil.example|here&gt;"),
+            (
+                "<https://evil.example|here>",
+                "&lt;https://evil.example|here&gt;",
+            ),
             ("@here @all", "@\u{200b}here @\u{200b}all"),
             ("`rm`", "'rm'"),
         ];

@@ -78,6 +78,14 @@ impl Sink {
     }
 }
 
+/// Makes every sink of the configuration known. A new one begins at the history's end.
+pub async fn open_sinks(app: &App) -> store::Result<()> {
+    for sink in app.sinks.iter() {
+        app.store.open_sink(&sink.name).await?;
+    }
+    Ok(())
+}
+
 /// Tells every sink what it is to be told now. What tests step with.
 pub async fn report_pending(app: &App) -> store::Result<Vec<Told>> {
     let mut told = Vec::new();

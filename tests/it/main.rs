@@ -10,6 +10,7 @@ mod gateway_contract;
 mod git;
 mod manifest;
 mod normalize;
+mod notify;
 mod ownership;
 mod plan;
 mod queue;

@@ -85,6 +85,7 @@ pub struct TestApp {
     pub gateway: Gateway,
     pub app: App,
     pub config_text: String,
+    environment: BTreeMap<String, String>,
     pub address: SocketAddr,
     services: Option<Services>,
     http: reqwest::Client,
@@ -154,6 +155,7 @@ impl TestApp {
             gateway,
             app,
             config_text,
+            environment,
             address,
             services,
             http: reqwest::Client::new(),
@@ -163,15 +165,25 @@ impl TestApp {
         }
     }
 
-    /// A second worker on the same store and queue.
-    pub async fn another_worker(&self) -> App {
-        let config = parse(
+    pub fn config(&self) -> Config {
+        parse(
             &self.config_text,
             self.folder.path(),
             self.services.as_ref(),
-            &BTreeMap::new(),
-        );
-        let mut app = App::open(&config).await.unwrap();
+            &self.environment,
+        )
+    }
+
+    /// A worker on the same store and queue, with another configuration.
+    pub async fn opened_with(&self, config_text: &str) -> App {
+        let services = self.services.as_ref();
+        let config = parse(config_text, self.folder.path(), services, &self.environment);
+        App::open(&config).await.unwrap()
+    }
+
+    /// A second worker on the same store and queue.
+    pub async fn another_worker(&self) -> App {
+        let mut app = App::open(&self.config()).await.unwrap();
         app.lag_patience = Duration::ZERO;
         app
     }
@@ -326,7 +338,7 @@ impl TestApp {
     }
 
     /// Every text in every table, in one string.
-    async fn all_text(&self) -> String {
+    pub async fn all_text(&self) -> String {
         let mut text = String::new();
         match &self.services {
             None => {
