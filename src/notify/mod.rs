@@ -23,6 +23,7 @@ pub use self::{
 };
 use crate::domain::{
     notice::{Mark, Notice},
+    revision::Revision,
     run::RunId,
 };
 
@@ -55,12 +56,35 @@ impl Place {
         self.0.as_ref().map(|base| format!("{base}/runs/{run}"))
     }
 
-    /// The run's, with the event that is told: whoever reads it back can see whether the history
-    /// that they have still knows it.
+    /// The run's if there is one, with the event that is told: whoever reads it back can see
+    /// whether the history that they have still knows it.
     fn of_mark(&self, mark: &Mark) -> Option<String> {
-        let run = self.of_run(mark.run.as_ref()?)?;
+        let base = self.0.as_ref()?;
+        let run = mark.run.as_ref().and_then(|run| self.of_run(run));
+        let page = run.unwrap_or_else(|| format!("{base}/"));
         let hash = mark.hash.to_string();
-        Some(format!("{run}#event-{}-{}", mark.sequence, &hash[..16]))
+        Some(format!("{page}#event-{}-{}", mark.sequence, &hash[..16]))
+    }
+}
+
+/// The event that a mark names in its link: what was told is kept by the host, too.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trace {
+    pub sequence: i64,
+    /// The first digits of the event's hash.
+    pub hash: String,
+}
+
+impl Trace {
+    /// `None` for a link that is not ours.
+    fn read(link: &str) -> Option<Self> {
+        let (_, event) = link.rsplit_once("#event-")?;
+        let (sequence, hash) = event.split_once('-')?;
+        let is_hash = hash.len() == 16 && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
+        Some(Self {
+            sequence: sequence.parse().ok().filter(|sequence| *sequence >= 0)?,
+            hash: is_hash.then(|| hash.to_owned())?,
+        })
     }
 }
 
@@ -97,11 +121,19 @@ impl GitHost {
         }
     }
 
+    /// What the newest mark of a stack at a commit names.
+    pub async fn trace(&self, stack: &str, revision: &Revision) -> Result<Option<Trace>, Error> {
+        match self {
+            Self::GitHub(github) => github.trace(stack, revision).await,
+            Self::GitLab(gitlab) => gitlab.trace(stack, revision).await,
+        }
+    }
+
     /// How many requests one mark may take.
     pub const MOST_REQUESTS: u32 = 3;
 }
 
 /// What a stack is called at a commit.
-fn context(mark: &Mark) -> String {
-    format!("lockstep/{}", mark.stack)
+fn context(stack: &str) -> String {
+    format!("lockstep/{stack}")
 }

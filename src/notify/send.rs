@@ -17,6 +17,9 @@ use crate::domain::notice::{line, shortened};
 /// The longest part of an answer that is passed on, in characters.
 const LONGEST_ANSWER: usize = 120;
 
+/// The longest page that is read, in bytes: a hundred statuses of a commit.
+const LONGEST_PAGE: usize = 1024 * 1024;
+
 /// Shorter parts of an address are no secrets.
 const SHORTEST_SECRET: usize = 8;
 
@@ -71,6 +74,32 @@ impl Sender {
         Ok(Self { http, options })
     }
 
+    /// Reads what an address answers with a success.
+    pub(super) async fn get(
+        &self,
+        url: Url,
+        headers: HeaderMap,
+        secrets: &[String],
+    ) -> Result<Bytes, Error> {
+        let request = self.http.get(url).headers(headers);
+        let response = request
+            .send()
+            .await
+            .map_err(|error| self.broken(&error).error)?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        let longest = if status.is_success() {
+            LONGEST_PAGE
+        } else {
+            self.options.longest_answer
+        };
+        let body = read(response, longest).await;
+        if status.is_success() {
+            Ok(body)
+        } else {
+            Err(refused(status, &headers, &body, secrets))
+        }
+    }
+
     /// Posts it. `secrets` are kept out of what is said about the answer.
     pub(super) async fn post(&self, post: Post, secrets: &[String]) -> Result<(), Refusal> {
         let Post {
@@ -91,26 +120,13 @@ impl Sender {
         }
         let status = response.status();
         let headers = response.headers().clone();
-        let body = self.read(response).await;
+        let body = read(response, self.options.longest_answer).await;
         let error = refused(status, &headers, &body, secrets);
         Err(Refusal {
             status,
             body,
             error,
         })
-    }
-
-    /// As much of an answer as is wanted; a broken one is read as far as it came.
-    async fn read(&self, mut response: Response) -> Bytes {
-        let mut body = BytesMut::new();
-        while let Ok(Some(chunk)) = response.chunk().await {
-            let left = self.options.longest_answer - body.len();
-            body.extend_from_slice(&chunk[..chunk.len().min(left)]);
-            if chunk.len() >= left {
-                break;
-            }
-        }
-        body.freeze()
     }
 
     /// The library's own words would repeat the address, which may be a secret.
@@ -128,6 +144,19 @@ impl Sender {
             error: Error::Passing { said, after: None },
         }
     }
+}
+
+/// As much of an answer as is wanted; a broken one is read as far as it came.
+async fn read(mut response: Response, longest: usize) -> Bytes {
+    let mut body = BytesMut::new();
+    while let Ok(Some(chunk)) = response.chunk().await {
+        let left = longest - body.len();
+        body.extend_from_slice(&chunk[..chunk.len().min(left)]);
+        if chunk.len() >= left {
+            break;
+        }
+    }
+    body.freeze()
 }
 
 /// A header value that `Debug` does not show.

@@ -7,21 +7,25 @@
 //! before that was on record. One process at a time serves a sink, under a lease of its own. A
 //! receiver that does not answer is asked again, ever more seldom; news older than a day is given
 //! up, and so is what a receiver refuses for good, and both are on record.
+//!
+//! What was told is a witness, too: the link of a mark names the event that it tells, so that a
+//! database that was restored from a backup can be seen to be older than what it told.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
-use super::{lease::Holding, run::backoff};
+use super::{lease::Holding, look, run::backoff};
 use crate::{
-    app::{App, Sink, Tells},
+    app::{App, Sink, Stack, Tells},
     domain::{
         audit::event::{Actor, EventType, NewEvent},
         notice::{self, Around, DETAILS, Entry, MARKS, Mark, NEWS, Notice},
+        revision::Revision,
     },
-    notify::{self, GitHost, Options},
+    notify::{self, GitHost, Options, Trace},
     store::{self, EventFilter, SinkChange, SinkState},
 };
 
@@ -466,6 +470,81 @@ fn gave_up(app: &App, sink: &Sink, message: &Message, problem: &str) -> NewEvent
     }
 }
 
+/// Asks the Git hosts which event they were told of last, at the commits that the stacks stand at
+/// and follow, and puts on record where the history does not know it: the database was restored
+/// from a backup, and does not know all that was done. A host that does not answer says nothing.
+pub async fn compare_with_what_was_told(app: &App) -> store::Result<()> {
+    for sink in app.sinks.iter() {
+        let Tells::Commits { repository, host } = &sink.tells else {
+            continue;
+        };
+        for stack in app.stacks.values() {
+            if stack.repository != *repository {
+                continue;
+            }
+            let settled = app.store.stack_state(&stack.name).await?;
+            let settled = settled.and_then(|state| state.settled);
+            let head = look::head(app, stack).await.ok();
+            let revisions: BTreeSet<Revision> = settled.into_iter().chain(head).collect();
+            for revision in revisions {
+                match host.trace(&stack.name, &revision).await {
+                    Ok(Some(trace)) => compare(app, stack, &trace).await?,
+                    Ok(None) => {}
+                    Err(error) => {
+                        warn!(sink = %sink.name, %error, "the host does not say what it was told");
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn compare(app: &App, stack: &Stack, trace: &Trace) -> store::Result<()> {
+    let size = app.store.head().await?.size;
+    let known = app.store.events_from(trace.sequence, 1).await?;
+    let known = known
+        .first()
+        .filter(|event| event.sequence == trace.sequence);
+    let message = match known {
+        Some(event) if event.hash.to_string().starts_with(&trace.hash) => return Ok(()),
+        Some(_) => format!(
+            "The Git host was told of another event {} than the history has: the database was \
+             restored from a backup, or another installation marks the same commits.",
+            trace.sequence
+        ),
+        None => format!(
+            "The Git host was told of event {}, and the history ends with {size} events: the \
+             database is older than what it told, and does not know what was done since.",
+            trace.sequence
+        ),
+    };
+    let payload = json!({
+        "told": {"event": trace.sequence, "hash": trace.hash},
+        "events": size,
+        "message": message,
+    });
+    let filter = EventFilter {
+        event_type: Some(EventType::HistoryBehind),
+        stack: Some(stack.name.clone()),
+        limit: 1,
+        ..EventFilter::default()
+    };
+    let last = app.store.events(&filter).await?;
+    let last = last.first().and_then(Entry::read);
+    // Every process looks when it starts; one record is enough.
+    if last.is_some_and(|last| last.payload.get("told") == payload.get("told")) {
+        return Ok(());
+    }
+    error!(stack = %stack.name, "{message}");
+    let event = NewEvent {
+        target: Some(stack.target.name.clone()),
+        stack: Some(stack.name.clone()),
+        ..NewEvent::new(EventType::HistoryBehind, app.now(), actor(app), payload)
+    };
+    app.store.record_events(&[event]).await
+}
+
 /// How every sink of the configuration stands, in its order.
 pub async fn standings(app: &App) -> store::Result<Vec<Standing>> {
     let mut standings = Vec::new();
@@ -502,6 +581,15 @@ pub async fn standings(app: &App) -> store::Result<Vec<Standing>> {
 /// through, so that it is not told twice.
 pub async fn run_until_shutdown(app: App, shutdown: CancellationToken) {
     let mut tasks = tokio::task::JoinSet::new();
+    if app.place.0.is_some() {
+        let (app, shutdown) = (app.clone(), shutdown.clone());
+        tasks.spawn(async move {
+            let compared = compare_with_what_was_told(&app);
+            if let Some(Err(error)) = shutdown.run_until_cancelled(compared).await {
+                warn!(%error, "what was told could not be compared with the history");
+            }
+        });
+    }
     for sink in app.sinks.iter().cloned() {
         tasks.spawn(serve_until_shutdown(app.clone(), sink, shutdown.clone()));
     }

@@ -40,6 +40,7 @@ crate::in_both_modes! {
     commits_are_marked_at_github,
     commits_are_marked_at_gitlab,
     no_secret_is_told_and_none_that_a_receiver_repeats_is_kept,
+    a_database_that_is_older_than_what_it_told_is_noticed,
 }
 
 const KEY: &[u8; 32] = b"notice-k3y-of-thirty-two-bytes!!";
@@ -284,6 +285,17 @@ async fn a_receiver_that_is_down_delays_no_run_and_is_told_later_in_order(mode: 
     assert_eq!(sink.problem.as_deref(), Some("it answered 503: down"));
     let standing = &report::standings(&app.app).await.unwrap()[0];
     assert!(standing.untold_since.is_some() && standing.again_at.is_some());
+    let metrics = reqwest::get(app.url("/metrics")).await.unwrap();
+    let metrics = metrics.text().await.unwrap();
+    for line in [
+        "lockstep_sink_failing{sink=\"notify.ops\"} 1",
+        "lockstep_notices_total{sink=\"notify.ops\",outcome=\"failed\"} 1",
+        "lockstep_notices_total{sink=\"notify.ops\",outcome=\"told\"} 1",
+    ] {
+        assert!(metrics.contains(line), "{line} is not in\n{metrics}");
+    }
+    assert!(metrics.contains("lockstep_sink_lag_seconds{sink=\"notify.ops\"}"));
+    assert!(!metrics.contains("sink:notify"));
 
     forget_waits(&app).await;
     let told = tell(&app).await;
@@ -593,6 +605,32 @@ async fn commits_are_marked_at_gitlab(mode: Mode) {
     assert_eq!(states, ["pending", "canceled", "pending"]);
     let description = told[2]["description"].as_str().unwrap();
     assert!(description.contains("lockstep approve"), "{description}");
+    // What was told is read back: the newest by its number.
+    let (_, last) = app.events().await.pop().unwrap();
+    let hash = &last.hash.to_string()[..16];
+    let link = |sequence: i64| format!("https://lockstep.example/#event-{sequence}-{hash}");
+    let page = json!([
+        {"id": 7, "name": "lockstep/lab", "target_url": link(last.sequence)},
+        {"id": 5, "name": "lockstep/lab", "target_url": link(last.sequence + 100)},
+        {"id": 9, "name": "other", "target_url": link(last.sequence + 100)},
+    ]);
+    listener.says(200, &page.to_string());
+    report::compare_with_what_was_told(&app.app).await.unwrap();
+    let asked = &listener.heard()[0];
+    let path = format!(
+        "/api/projects/group%2Fsub%2Fshop/repository/commits/{}/statuses",
+        lab.head()
+    );
+    let query = "?name=lockstep%2Flab&per_page=100";
+    assert_eq!(
+        (asked.method.as_str(), &asked.path),
+        ("GET", &format!("{path}{query}"))
+    );
+    assert!(
+        !app.event_types()
+            .await
+            .contains(&"history.behind".to_owned())
+    );
     // A 400 of another kind is refused for good.
     listener.says(400, r#"{"message": "something else"}"#);
     run().await;
@@ -665,6 +703,64 @@ async fn no_secret_is_told_and_none_that_a_receiver_repeats_is_kept(mode: Mode) 
     for secret in [TOKEN, "B0PLANTED", "planted-part-of-an-address"] {
         assert!(!kept.contains(secret), "{secret} was kept");
     }
+    app.finish().await;
+}
+
+async fn a_database_that_is_older_than_what_it_told_is_noticed(mode: Mode) {
+    let listener = Listener::start();
+    let lines = format!("{}{}", webhook(&listener), statuses(&listener, "shop"));
+    let mut app = shop(mode, &lines, &listener).await;
+    app.app.place = Place(Some("https://lockstep.example".to_owned()));
+    app.repo.write("README.md", "words");
+    app.push_well("words").await;
+    tell(&app).await;
+    let told = listener.take();
+    let link = told.last().unwrap()["target_url"].clone();
+    let shown = |link: &Value| {
+        json!({"state": "success", "statuses": [
+            {"context": "ci/other", "target_url": "https://ci.example/#event-999-0000000000000000"},
+            {"context": "Lockstep/Shop", "target_url": link},
+        ]})
+        .to_string()
+    };
+    let compare = async |link: &Value| {
+        listener.says(200, &shown(link));
+        report::compare_with_what_was_told(&app.app).await.unwrap();
+    };
+    let behind = async || {
+        let types = app.event_types().await;
+        let behind = types.iter().filter(|name| *name == "history.behind");
+        behind.count()
+    };
+    compare(&link).await;
+    let asked = listener.heard();
+    assert_eq!(asked.len(), 1);
+    let path = format!("/api/repos/acme/shop/commits/{}/status", app.repo.head());
+    assert_eq!(asked[0].method, "GET");
+    assert_eq!(asked[0].path, format!("{path}?per_page=100"));
+    assert_eq!(behind().await, 0);
+    // Links of others, and none, say nothing.
+    for other in [
+        json!(null),
+        json!("https://x.example/"),
+        json!("#event--1-a"),
+    ] {
+        compare(&other).await;
+    }
+    assert_eq!(behind().await, 0);
+    // More was told than is known here; once on record, however often it is seen.
+    let later = json!("https://lockstep.example/runs/x#event-5000-0123456789abcdef");
+    compare(&later).await;
+    compare(&later).await;
+    assert_eq!(behind().await, 1);
+    // Another history told of an event that is here, too.
+    let other = json!("https://lockstep.example/runs/x#event-2-0123456789abcdef");
+    compare(&other).await;
+    assert_eq!(behind().await, 2);
+    // A host that does not answer says nothing.
+    listener.says(500, "");
+    report::compare_with_what_was_told(&app.app).await.unwrap();
+    assert_eq!(behind().await, 2);
     app.finish().await;
 }
 
