@@ -10,6 +10,7 @@ use std::{
 
 use anyhow::Context;
 use secrecy::ExposeSecret;
+use url::Url;
 
 use crate::{
     config::{
@@ -26,11 +27,18 @@ use crate::{
     webhook::{Host, RepositoryName},
 };
 
-/// A Tyk installation, and how to talk to it.
+/// A Tyk installation as it is reached at one of its nodes. Each node is read, applied, reloaded
+/// and verified on its own, under the one lease of the target.
 #[derive(Debug)]
 pub struct Target {
     pub name: String,
+    /// Names the node in the inventory and in runs: the first is "", as that of a target of one.
+    pub node: String,
+    /// The node for people: host and port.
+    pub address: String,
     pub client: gateway::Client,
+    /// The other nodes, in their order; they have none themselves.
+    pub peers: Vec<Arc<Target>>,
     pub org: Option<String>,
     pub write_timeout: Duration,
     pub allow_jwt_document_reads: bool,
@@ -42,10 +50,15 @@ impl Target {
     pub fn write_needs(&self) -> Duration {
         self.write_timeout
     }
+
+    /// Every node in its order, this one first.
+    pub fn nodes(self: &Arc<Self>) -> impl Iterator<Item = Arc<Self>> {
+        std::iter::once(self.clone()).chain(self.peers.iter().cloned())
+    }
 }
 
 /// A repository, branch and path bound to a target, with its rules.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Stack {
     pub name: String,
     /// The repository's name in the configuration.
@@ -67,6 +80,14 @@ impl Stack {
     /// How it stands before anybody asked for it.
     pub fn fresh_state(&self) -> StackState {
         StackState::new(&self.id())
+    }
+
+    /// The same stack, with its target as it is reached at one of its nodes.
+    pub fn at(&self, node: &Arc<Target>) -> Self {
+        Self {
+            target: node.clone(),
+            ..self.clone()
+        }
     }
 
     pub fn id(&self) -> StackTarget {
@@ -126,6 +147,8 @@ pub struct App {
     /// Where a person can read more.
     pub place: Place,
     pub config_hash: String,
+    /// Where the end of the history is noted outside of the database.
+    pub witness: Option<PathBuf>,
     /// Where the embedded store, or this process's caches, lie.
     pub folder: PathBuf,
 }
@@ -155,6 +178,7 @@ impl App {
             news_patience: Duration::from_hours(24),
             place: Place(config.server.public_url.clone()),
             config_hash: config.hash().to_owned(),
+            witness: config.witness.clone(),
             folder,
         })
     }
@@ -274,20 +298,39 @@ fn installation_key(key: &SecretKey) -> anyhow::Result<InstallationKey> {
 fn targets(config: &Config) -> anyhow::Result<BTreeMap<String, Arc<Target>>> {
     let mut targets = BTreeMap::new();
     for (name, target) in &config.targets {
-        let mut options = gateway::Options::new(target.node.clone(), target.secret.clone());
-        options.read_timeout = target.read_timeout;
-        options.write_timeout = target.write_timeout;
-        let client = gateway::Client::new(options)
-            .with_context(|| format!("target.{name}: cannot make its client"))?;
-        let target = Target {
-            name: name.as_str().to_owned(),
-            client,
-            org: Some(target.org.clone()),
-            write_timeout: target.write_timeout,
-            allow_jwt_document_reads: target.allow_jwt_document_reads,
-            drift_interval: target.drift_interval,
+        let at = |url: &Url, is_first: bool, peers: Vec<Arc<Target>>| {
+            let mut options = gateway::Options::new(url.clone(), target.secret.clone());
+            options.read_timeout = target.read_timeout;
+            options.write_timeout = target.write_timeout;
+            let client = gateway::Client::new(options)
+                .with_context(|| format!("target.{name}: cannot make its client"))?;
+            let address = config::node_address(url);
+            anyhow::Ok(Target {
+                name: name.as_str().to_owned(),
+                node: if is_first {
+                    String::new()
+                } else {
+                    address.clone()
+                },
+                address,
+                client,
+                peers,
+                org: Some(target.org.clone()),
+                write_timeout: target.write_timeout,
+                allow_jwt_document_reads: target.allow_jwt_document_reads,
+                drift_interval: target.drift_interval,
+            })
         };
-        targets.insert(target.name.clone(), Arc::new(target));
+        let (first, others) = target
+            .nodes
+            .split_first()
+            .with_context(|| format!("target.{name} has no node"))?;
+        let peers = others
+            .iter()
+            .map(|url| Ok(Arc::new(at(url, false, Vec::new())?)))
+            .collect::<anyhow::Result<_>>()?;
+        let first = at(first, true, peers)?;
+        targets.insert(first.name.clone(), Arc::new(first));
     }
     Ok(targets)
 }

@@ -9,6 +9,7 @@ mod objects;
 mod output;
 mod ownership;
 mod plan;
+mod recover;
 mod sandbox;
 mod serve;
 mod show;
@@ -63,6 +64,7 @@ enum Command {
     Drift(drift::Drift),
     Adopt(ownership::Adopt),
     Release(ownership::Release),
+    Recover(recover::Recover),
     Status(status::Status),
     History(history::History),
     Show(show::Show),
@@ -147,6 +149,7 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Drift(drift) => drift.run(&context).await,
         Command::Adopt(adopt) => adopt.run(&context).await,
         Command::Release(release) => release.run(&context).await,
+        Command::Recover(recover) => recover.run(&context).await,
         Command::Status(status) => status.run(&context).await,
         Command::History(history) => history.run(&context).await,
         Command::Show(show) => show.run(&context).await,
@@ -211,17 +214,28 @@ fn find_stack<'a>(
     app: &'a App,
     name: &str,
 ) -> anyhow::Result<&'a std::sync::Arc<crate::app::Stack>> {
-    app.stack(name).with_context(|| {
-        let nearest = app
-            .stacks
-            .keys()
-            .max_by(|left, right| {
-                strsim::jaro_winkler(left, name).total_cmp(&strsim::jaro_winkler(right, name))
-            })
-            .map(|nearest| format!("; did you mean {nearest}?"))
-            .unwrap_or_default();
-        format!("there is no stack {name} in the configuration{nearest}")
-    })
+    app.stack(name)
+        .with_context(|| unknown("stack", name, app.stacks.keys()))
+}
+
+/// The target of that name, or an error that names the nearest.
+fn find_target<'a>(
+    app: &'a App,
+    name: &str,
+) -> anyhow::Result<&'a std::sync::Arc<crate::app::Target>> {
+    app.targets
+        .get(name)
+        .with_context(|| unknown("target", name, app.targets.keys()))
+}
+
+fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a String>) -> String {
+    let nearest = known
+        .max_by(|left, right| {
+            strsim::jaro_winkler(left, name).total_cmp(&strsim::jaro_winkler(right, name))
+        })
+        .map(|nearest| format!("; did you mean {nearest}?"))
+        .unwrap_or_default();
+    format!("there is no {what} {name} in the configuration{nearest}")
 }
 
 /// Takes a target's lease for a command, and says who holds it while that takes.

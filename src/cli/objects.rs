@@ -33,16 +33,27 @@ pub async fn run(app: &App, invocation: &Invocation) -> anyhow::Result<Exit> {
     let mut rows = Vec::new();
     for target in app.targets.values() {
         let described = described(app, target).await;
-        let inventory = Arc::new(app.store.inventory(&target.name, "").await?);
         let holding = take_target(app, &target.name).await?;
-        let nothing = Arc::new(PreparedDesired::new());
-        let observed = observe::observe(&target.client, &inventory, &nothing, &app.masker).await;
+        let mut seen = Vec::new();
+        for node in target.nodes() {
+            let inventory = Arc::new(look::inventory(app, &node).await?);
+            let nothing = Arc::new(PreparedDesired::new());
+            let observed = observe::observe(&node.client, &inventory, &nothing, &app.masker).await;
+            seen.push((node, inventory, observed));
+        }
         holding.release().await?;
-        let observed =
-            observed.map_err(|error| anyhow::anyhow!("the target {}: {error}", target.name))?;
-        for row in table(&observed.live, &inventory, described) {
-            listed.push(row.json(&target.name));
-            rows.push(row.cells(&target.name));
+        for (node, inventory, observed) in seen {
+            let name = if target.peers.is_empty() {
+                target.name.clone()
+            } else {
+                format!("{} {}", target.name, node.address)
+            };
+            let observed =
+                observed.map_err(|error| anyhow::anyhow!("the target {name}: {error}"))?;
+            for row in table(&observed.live, &inventory, &described) {
+                listed.push(row.json(&name));
+                rows.push(row.cells(&name));
+            }
         }
     }
     if invocation.is_json() {
@@ -83,7 +94,7 @@ async fn described(app: &App, target: &Target) -> BTreeMap<ObjectKey, BTreeSet<S
 fn table(
     live: &Live,
     inventory: &Inventory,
-    mut described: BTreeMap<ObjectKey, BTreeSet<String>>,
+    described: &BTreeMap<ObjectKey, BTreeSet<String>>,
 ) -> Vec<Row> {
     let keys: BTreeSet<&ObjectKey> = live.keys().chain(inventory.keys()).collect();
     keys.into_iter()
@@ -93,7 +104,7 @@ fn table(
                 .get(key)
                 .map_or_else(String::new, |seen| seen.name.clone()),
             owner: inventory.get(key).map(|owned| owned.stack.clone()),
-            described_by: described.remove(key).unwrap_or_default(),
+            described_by: described.get(key).cloned().unwrap_or_default(),
             is_live: live.contains_key(key),
         })
         .collect()

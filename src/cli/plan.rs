@@ -1,10 +1,13 @@
 //! `lockstep plan STACK`: what a run would change now.
 
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Exit, Invocation, find_stack, output, take_target};
-use crate::{domain::revision::Revision, sync::look};
+use crate::{
+    domain::revision::Revision,
+    sync::look::{self, Look},
+};
 
 /// Show what a run of a stack would change now. Nothing is written.
 ///
@@ -29,30 +32,59 @@ impl Plan {
         let holding = take_target(&app, &stack.target.name).await?;
         let state = app.store.stack_state(&stack.name).await?;
         let state = state.unwrap_or_else(|| stack.fresh_state());
-        let look = look::look(&app, &stack, &state, wanted, app.now()).await;
+        let mut looks = Vec::new();
+        for node in stack.target.nodes() {
+            let here = stack.at(&node);
+            let look = look::look(&app, &here, &state, wanted.clone(), app.now()).await;
+            looks.push((node, look));
+        }
         holding.release().await?;
-        let look = look?;
+        let several = looks.len() > 1;
+        let mut plans = Vec::new();
+        for (node, look) in looks {
+            plans.push((node, look?));
+        }
+        for warning in &wanted.warnings {
+            eprintln!("warning: {warning}");
+        }
+        let is_empty = plans.iter().all(|(_, look)| look.plan.is_empty());
         if invocation.is_json() {
-            output::json(&json!({
+            let of_node = |look: &Look| {
+                json!({
+                    "hash": look.plan.hash(),
+                    "empty": look.plan.is_empty(),
+                    "plan": look.plan,
+                })
+            };
+            let mut shown = json!({
                 "stack": stack.name,
                 "target": stack.target.name,
                 "revision": revision,
-                "hash": look.plan.hash(),
-                "empty": look.plan.is_empty(),
-                "plan": look.plan,
-                "ignored": look.wanted.ignored,
-                "warnings": look.wanted.warnings,
-            }))?;
-        } else {
-            for warning in &look.wanted.warnings {
-                eprintln!("warning: {warning}");
+                "ignored": wanted.ignored,
+                "warnings": wanted.warnings,
+            });
+            if let ([(_, look)], Some(members)) = (plans.as_slice(), shown.as_object_mut()) {
+                if let Value::Object(of_node) = of_node(look) {
+                    members.extend(of_node);
+                }
+            } else {
+                let nodes = plans.iter().map(|(node, look)| {
+                    let mut shown = of_node(look);
+                    shown["node"] = json!(node.address);
+                    shown
+                });
+                shown["nodes"] = nodes.collect();
+                shown["empty"] = json!(is_empty);
             }
-            output::text(&format!("{}at {revision}", look.plan));
-        }
-        Ok(if look.plan.is_empty() {
-            Exit::Done
+            output::json(&shown)?;
         } else {
-            Exit::Pending
-        })
+            for (node, look) in &plans {
+                if several {
+                    output::text(&format!("on {}:", node.address));
+                }
+                output::text(&format!("{}at {revision}", look.plan));
+            }
+        }
+        Ok(if is_empty { Exit::Done } else { Exit::Pending })
     }
 }

@@ -16,7 +16,7 @@ use crate::{
     domain::audit::event::{Actor, EventType, NewEvent},
     http::{self, receiver::Receiver},
     metrics::Metrics,
-    sync::{report, schedule, worker},
+    sync::{report, schedule, witness, worker},
 };
 
 /// Receive webhooks and keep every stack in step, until told to stop.
@@ -53,6 +53,7 @@ impl Serve {
                 );
             }
             let app = App::open(&config).await?;
+            witness::check(&app).await?;
             let receiver = receives.then(|| receiver(&config.webhooks, &app.worker, &nudge));
             let server = Server {
                 listen: config.server.listen,
@@ -175,6 +176,7 @@ impl Running {
         while self.tasks.join_next().await.is_some() {}
         if let Some(app) = &self.app {
             record(app, EventType::ServerStopped, self.address).await?;
+            witness::note(app).await?;
         }
         Ok(())
     }

@@ -1,11 +1,14 @@
 //! `lockstep status`: how every stack stands.
 
+use std::collections::BTreeMap;
+
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Exit, Invocation, objects, output};
 use crate::{
-    store::StackState,
+    app::App,
+    store::{NodeState, StackState},
     sync::report::{self, Standing},
 };
 
@@ -35,6 +38,7 @@ impl Status {
         let mut holders = app.store.leases().await?;
         holders.retain(|holder| app.targets.contains_key(&holder.target));
         let sinks = report::standings(&app).await?;
+        let nodes = nodes(&app).await?;
         if invocation.is_json() {
             let stacks: Vec<_> = states
                 .iter()
@@ -54,6 +58,8 @@ impl Status {
                         "objects": owned.get(&state.stack).copied().unwrap_or(0),
                         "drifted": state.drifted,
                         "problem": state.problem,
+                        "nodes": nodes.iter().filter(|node| node.stack == state.stack)
+                            .map(Node::json).collect::<Vec<_>>(),
                     })
                 })
                 .collect();
@@ -107,6 +113,9 @@ impl Status {
                 output::text(&format!("\n{}: {problem}", standing.sink));
             }
         }
+        for node in &nodes {
+            output::text(&node.text());
+        }
         for holder in holders {
             eprintln!("{} is being worked on by {}", holder.target, holder.owner);
         }
@@ -131,6 +140,74 @@ fn sink_json(standing: &Standing) -> serde_json::Value {
         "again_at": again_at.map(output::rfc3339),
         "told_at": told_at.map(output::rfc3339),
     })
+}
+
+/// One node of a target of several, for one stack.
+struct Node {
+    stack: String,
+    address: String,
+    state: Option<NodeState>,
+}
+
+/// Every node of the targets of several, in their order.
+async fn nodes(app: &App) -> anyhow::Result<Vec<Node>> {
+    let mut states: BTreeMap<(String, String), NodeState> = app
+        .store
+        .node_states()
+        .await?
+        .into_iter()
+        .map(|state| ((state.stack.clone(), state.node.clone()), state))
+        .collect();
+    let several = app
+        .stacks
+        .values()
+        .filter(|stack| !stack.target.peers.is_empty());
+    Ok(several
+        .flat_map(|stack| {
+            let nodes: Vec<_> = stack.target.nodes().collect();
+            nodes.into_iter().map(|node| (stack.name.clone(), node))
+        })
+        .map(|(stack, node)| Node {
+            state: states.remove(&(stack.clone(), node.node.clone())),
+            stack,
+            address: node.address.clone(),
+        })
+        .collect())
+}
+
+impl Node {
+    fn json(&self) -> Value {
+        let state = self.state.as_ref();
+        json!({
+            "node": self.address,
+            "settled": state.and_then(|state| state.settled.clone()),
+            "settled_at": state.and_then(|state| state.settled_at).map(output::rfc3339),
+            "lag_since": state.and_then(|state| state.lag_since).map(output::rfc3339),
+            "problem": state.and_then(|state| state.problem.clone()),
+        })
+    }
+
+    fn text(&self) -> String {
+        let Self {
+            stack,
+            address,
+            state,
+        } = self;
+        let Some(state) = state else {
+            return format!("{stack} on {address}: has had no run yet");
+        };
+        let revision = state
+            .settled
+            .as_ref()
+            .map_or("no revision yet", |revision| revision.short());
+        match (&state.problem, state.lag_since) {
+            (Some(problem), Some(since)) => format!(
+                "{stack} on {address}: at {revision}, behind since {}: {problem}",
+                output::moment(since)
+            ),
+            _ => format!("{stack} on {address}: at {revision}"),
+        }
+    }
 }
 
 fn standing(state: &StackState) -> String {

@@ -14,6 +14,7 @@ use crate::{
     sync::{
         recover::recover,
         run::{self, Report},
+        witness,
     },
 };
 
@@ -31,6 +32,7 @@ impl Sync {
         let stack = find_stack(&app, &self.stack)?.clone();
         let holding = take_target(&app, &stack.target.name).await?;
         let result = async {
+            witness::check(&app).await?;
             recover(&app, &holding, &stack.target).await?;
             app.store.want(&stack.id(), Trigger::Manual).await?;
             let state = app.store.stack_state(&stack.name).await?;
@@ -41,7 +43,10 @@ impl Sync {
                     eprintln!("{message}");
                 }
             };
-            run::run_stack(&app, &holding, &stack, &state, Some(operator()), &progress).await
+            let operator = Some(operator());
+            let report =
+                run::run_stack(&app, &holding, &stack, &state, operator, &progress).await?;
+            anyhow::Ok(report)
         }
         .await;
         holding.release().await?;
@@ -84,6 +89,13 @@ fn print(invocation: &Invocation, stack: &str, report: &Report) -> anyhow::Resul
             "revision": report.revision,
             "message": report.message,
             "changes": report.changes,
+            "nodes": report.nodes.iter().map(|report| json!({
+                "node": report.node,
+                "run": report.run,
+                "status": report.status,
+                "message": report.message,
+                "changes": report.changes,
+            })).collect::<Vec<_>>(),
         }));
     }
     let mut text = String::new();

@@ -17,7 +17,10 @@ mod target;
 mod values;
 mod webhook;
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use toml::de::DeTable;
 
@@ -30,7 +33,7 @@ pub use self::{
     server::Server,
     stack::{DriftPolicy, FileFilter, Protect, RepositoryPath, Stack},
     storage::{Embedded, NatsServers, ScaledOut, Storage},
-    target::Target,
+    target::{Target, node_address},
     values::Name,
     webhook::Webhook,
 };
@@ -45,6 +48,8 @@ pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 pub struct Config {
     pub server: Server,
     pub storage: Storage,
+    /// A file that notes where the history ends, best on another disk than the database.
+    pub witness: Option<PathBuf>,
     pub webhooks: BTreeMap<Name, Webhook>,
     pub repositories: BTreeMap<Name, Repository>,
     pub targets: BTreeMap<Name, Target>,
@@ -76,6 +81,7 @@ impl Config {
             Ok(Self {
                 server: parts.server?,
                 storage: parts.storage?,
+                witness: parts.witness?,
                 webhooks: parts.webhooks,
                 repositories: parts.repositories,
                 targets: parts.targets,
@@ -124,6 +130,7 @@ impl ReceiverConfig {
 struct Parts {
     server: Read<Server>,
     storage: Read<Storage>,
+    witness: Read<Option<PathBuf>>,
     nats: Read<NatsServers>,
     webhooks: BTreeMap<Name, Webhook>,
     repositories: BTreeMap<Name, Repository>,
@@ -146,6 +153,7 @@ fn read<T>(reader: &Reader<'_>, assemble: impl FnOnce(Parts) -> Read<T>) -> Read
 
     let server = server::read(&root.section("server"));
     let storage_section = root.section("storage");
+    let witness = storage::read_witness(&storage_section);
     let (storage, nats) = storage::read(&storage_section, reader.role());
     let webhooks = root.named_sections("webhook");
     let repositories = root.named_sections("repository");
@@ -157,6 +165,7 @@ fn read<T>(reader: &Reader<'_>, assemble: impl FnOnce(Parts) -> Read<T>) -> Read
     let parts = Parts {
         server,
         storage,
+        witness,
         nats,
         repositories: repositories.read(|section| repository::read(section, &webhooks.names())),
         stacks: stacks

@@ -46,6 +46,15 @@ impl NatsServers {
     }
 }
 
+/// Where the end of the history is noted outside of the database, so that a database that was
+/// restored from an older backup is noticed.
+pub(super) fn read_witness(section: &Section<'_>) -> Read<Option<PathBuf>> {
+    section.optional("witness", |field| {
+        let path = field.parse(folder_name)?;
+        Ok(section.base_dir().join(path))
+    })
+}
+
 /// The queue is returned beside the storage, because a receiver needs nothing else of it.
 pub(super) fn read(section: &Section<'_>, role: Role) -> (Read<Storage>, Read<NatsServers>) {
     let dir = section.field("dir");

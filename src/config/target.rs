@@ -1,6 +1,9 @@
 //! `[target.NAME]`
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use secrecy::SecretString;
 use url::Url;
@@ -18,12 +21,14 @@ const SHORTEST_TIMEOUT: Duration = Duration::from_secs(1);
 const LONGEST_TIMEOUT: Duration = Duration::from_mins(10);
 const DEFAULT_DRIFT: Duration = Duration::from_mins(5);
 const SHORTEST_DRIFT: Duration = Duration::from_secs(10);
+const MOST_NODES: usize = 64;
 const LONGEST_DRIFT: Duration = Duration::from_hours(24);
 
 /// A Tyk gateway.
 #[derive(Clone, Debug)]
 pub struct Target {
-    pub node: Url,
+    /// The control addresses of its nodes, the first of which goes first in every run.
+    pub nodes: Vec<Url>,
     pub secret: SecretString,
     pub org: String,
     pub read_timeout: Duration,
@@ -38,9 +43,9 @@ pub(super) fn read(section: &Section<'_>) -> Read<Target> {
     let kind = section
         .required("kind")
         .and_then(|field| field.parse(gateway));
-    let node = section
+    let nodes = section
         .required("nodes")
-        .and_then(|field| read_node(&field));
+        .and_then(|field| read_nodes(&field));
     let secret = section
         .required("secret")
         .and_then(|field| field.worker_secret());
@@ -59,7 +64,7 @@ pub(super) fn read(section: &Section<'_>) -> Read<Target> {
     });
     let () = kind?;
     Ok(Target {
-        node: node?,
+        nodes: nodes?,
         secret: secret?,
         org: org?,
         read_timeout: read_timeout?,
@@ -73,17 +78,18 @@ pub(super) fn read(section: &Section<'_>) -> Read<Target> {
 pub(super) fn refuse_shared_nodes(sections: &NamedSections<'_>, targets: &BTreeMap<Name, Target>) {
     let mut first_with = BTreeMap::<&str, &Name>::new();
     for (name, target) in targets {
-        let Some(first) = first_with.get(target.node.as_str()) else {
-            first_with.insert(target.node.as_str(), name);
-            continue;
-        };
-        if let Some(field) = sections
-            .get(name)
-            .and_then(|section| section.field("nodes"))
-        {
-            field.problem(&format!(
-                "is the gateway of target.{first}; one gateway is one target, so that only one run at a time talks to it"
-            ));
+        for node in &target.nodes {
+            let Some(first) = first_with.insert(node.as_str(), name) else {
+                continue;
+            };
+            if let Some(field) = sections
+                .get(name)
+                .and_then(|section| section.field("nodes"))
+            {
+                field.problem(&format!(
+                    "is the gateway of target.{first}; one gateway is one target, so that only one run at a time talks to it"
+                ));
+            }
         }
     }
 }
@@ -95,20 +101,39 @@ fn gateway(kind: &str) -> Result<(), &'static str> {
     }
 }
 
-fn read_node(field: &Field<'_>) -> Read<Url> {
+fn read_nodes(field: &Field<'_>) -> Read<Vec<Url>> {
     let nodes = field.items()?;
-    let [node] = nodes.as_slice() else {
-        return Err(field.problem(
-            &"must name exactly one node for now; several gateways that share their APIs are not supported yet",
-        ));
-    };
-    node.parse(|text| {
-        let url = parse_url(text)?;
-        if !matches!(url.scheme(), "http" | "https") {
-            return Err("must be an http:// or https:// URL".to_owned());
-        }
-        Ok(url)
-    })
+    if !(1..=MOST_NODES).contains(&nodes.len()) {
+        return Err(field.problem(&format!(
+            "must name the control address of each gateway, 1 to {MOST_NODES} of them"
+        )));
+    }
+    let nodes: Vec<Read<Url>> = nodes
+        .iter()
+        .map(|node| {
+            node.parse(|text| {
+                let url = parse_url(text)?;
+                if !matches!(url.scheme(), "http" | "https") {
+                    return Err("must be an http:// or https:// URL".to_owned());
+                }
+                Ok(url)
+            })
+        })
+        .collect();
+    let nodes = nodes.into_iter().collect::<Read<Vec<Url>>>()?;
+    let addresses: BTreeSet<String> = nodes.iter().map(node_address).collect();
+    if addresses.len() < nodes.len() {
+        return Err(field.problem(&"names a gateway twice"));
+    }
+    Ok(nodes)
+}
+
+/// How people tell nodes apart: host, port, and the path if there is one.
+pub fn node_address(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    let port = url.port_or_known_default().unwrap_or_default();
+    let path = url.path().trim_end_matches('/');
+    format!("{host}:{port}{path}")
 }
 
 fn org_id(text: &str) -> Result<String, &'static str> {

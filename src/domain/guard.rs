@@ -1,6 +1,6 @@
 //! What holds changes back: a bad merge must not take a gateway down.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 /// Which changes of a stack wait for an approval, beyond what its deletion budget holds back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -105,9 +105,43 @@ impl fmt::Display for Overdraft {
     }
 }
 
+/// How long the next revert of an object waits that was changed by hand and put back so many
+/// times within [`FLAPPING_WITHIN`]: somebody or something else writes it, and two writers that
+/// undo each other at full speed help nobody. 10 minutes from the third time on, doubling to 6 h.
+pub fn flapping(reverts: i64) -> Option<Duration> {
+    const FIRST: Duration = Duration::from_mins(10);
+    const LONGEST: Duration = Duration::from_hours(6);
+    let doublings = u32::try_from(reverts - 3).ok()?;
+    Some(FIRST.saturating_mul(1 << doublings.min(10)).min(LONGEST))
+}
+
+pub const FLAPPING_WITHIN: Duration = Duration::from_hours(24);
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_object_that_is_put_back_again_and_again_is_put_back_ever_later() {
+        let minutes: Vec<Option<u64>> = (0..10)
+            .map(|reverts| flapping(reverts).map(|wait| wait.as_secs() / 60))
+            .collect();
+        assert_eq!(
+            minutes,
+            [
+                None,
+                None,
+                None,
+                Some(10),
+                Some(20),
+                Some(40),
+                Some(80),
+                Some(160),
+                Some(320),
+                Some(360)
+            ]
+        );
+    }
 
     #[test]
     fn deletions_go_through_within_the_budget_only() {

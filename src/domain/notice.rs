@@ -20,7 +20,6 @@ use super::{
 pub const NEWS: &[EventType] = &[
     EventType::RunFinished,
     EventType::DriftObserved,
-    EventType::NodeLagged,
     EventType::HistoryBehind,
 ];
 
@@ -142,6 +141,23 @@ impl Entry {
         self.text("status")?.parse().ok()
     }
 
+    /// The node whose run it is, on a target of several.
+    fn node(&self) -> Option<&str> {
+        self.text("node")
+    }
+
+    /// How the stack stands with this end: on a target of several nodes the last one says it.
+    fn stands(&self) -> Option<RunStatus> {
+        match self.node() {
+            Some(_) => self.text("stands")?.parse().ok(),
+            None => self.status(),
+        }
+    }
+
+    fn is_lagging(&self) -> bool {
+        self.payload.get("lagging").and_then(Value::as_bool) == Some(true)
+    }
+
     fn text(&self, member: &str) -> Option<&str> {
         self.payload.get(member)?.as_str()
     }
@@ -198,16 +214,33 @@ impl Around {
             .filter(|entry| entry.status() != Some(RunStatus::Interrupted))
     }
 
-    /// Whether the same trouble is on record already since the stack was well.
-    fn is_repeated(&self, status: RunStatus, message: Option<&str>) -> bool {
+    /// The run before after which it was known how the stack stands.
+    pub fn last_whole(&self) -> Option<&Entry> {
+        self.ended().find(|entry| entry.stands().is_some())
+    }
+
+    /// Whether the same trouble is on record already since the node was well.
+    fn is_repeated(&self, event: &Entry) -> bool {
+        let is_well = |entry: &&Entry| {
+            matches!(
+                entry.status(),
+                Some(RunStatus::Succeeded | RunStatus::Parked)
+            )
+        };
         self.ended()
-            .take_while(|entry| {
-                !matches!(
-                    entry.status(),
-                    Some(RunStatus::Succeeded | RunStatus::Parked)
-                )
+            .filter(|entry| entry.node() == event.node())
+            .take_while(|entry| !is_well(entry))
+            .any(|entry| {
+                let same = (entry.status(), entry.text("message"));
+                same == (event.status(), event.text("message"))
             })
-            .any(|entry| entry.status() == Some(status) && entry.text("message") == message)
+    }
+
+    /// Whether something is on record since the stack was in step as a whole.
+    fn was_in_trouble(&self) -> bool {
+        self.ended()
+            .take_while(|entry| entry.stands() != Some(RunStatus::Succeeded))
+            .any(|entry| entry.status() != Some(RunStatus::Succeeded))
     }
 }
 
@@ -305,18 +338,14 @@ pub fn notice(event: &Entry, around: &Around) -> Option<Notice> {
     if event.is(EventType::DriftObserved) {
         return Some(drift(event));
     }
-    let (news, event_type) = if event.is(EventType::NodeLagged) {
-        (News::Lagged, EventType::NodeLagged)
-    } else if event.is(EventType::HistoryBehind) {
-        (News::Behind, EventType::HistoryBehind)
-    } else {
+    if !event.is(EventType::HistoryBehind) {
         return None;
-    };
+    }
     let said = event.text("message").map(sentence);
-    let summary = said.unwrap_or_else(|| event_type.meaning().to_owned());
+    let summary = said.unwrap_or_else(|| EventType::HistoryBehind.meaning().to_owned());
     Some(Notice {
         next: Some("lockstep status".to_owned()),
-        ..Notice::of(news, event, summary)
+        ..Notice::of(News::Behind, event, summary)
     })
 }
 
@@ -328,10 +357,8 @@ fn finished(event: &Entry, around: &Around) -> Option<Notice> {
     let count = |outcome: &str| counts.get(outcome).copied().unwrap_or(0);
     let held = held(&around.changes);
     let news = match status {
-        RunStatus::Succeeded if around.drifted => News::Recovered,
-        RunStatus::Succeeded if last.is_some_and(|last| last != RunStatus::Succeeded) => {
-            News::Recovered
-        }
+        RunStatus::Succeeded if event.stands() != Some(RunStatus::Succeeded) => return None,
+        RunStatus::Succeeded if around.drifted || around.was_in_trouble() => News::Recovered,
         RunStatus::Succeeded => News::Succeeded,
         RunStatus::Parked => {
             let as_before = last == Some(RunStatus::Parked)
@@ -347,10 +374,12 @@ fn finished(event: &Entry, around: &Around) -> Option<Notice> {
             News::Parked
         }
         RunStatus::Failed | RunStatus::Refused => {
-            if around.is_repeated(status, message) {
+            if around.is_repeated(event) {
                 return None;
             }
-            if count("repaired") > 0 {
+            if event.is_lagging() {
+                News::Lagged
+            } else if count("repaired") > 0 {
                 News::Repaired
             } else {
                 News::Failed
@@ -362,9 +391,14 @@ fn finished(event: &Entry, around: &Around) -> Option<Notice> {
     let show = run.map(|run| format!("lockstep show {run}"));
     let said = message.map(sentence);
     let said = said.as_deref().unwrap_or("no reason is on record");
+    let said = match event.node() {
+        Some(node) => format!("{node}: {said}"),
+        None => said.to_owned(),
+    };
     let summary = match (news, status) {
         (News::Recovered, _) => format!("In step again: {}.", changes(count("applied"))),
         (News::Repaired, _) => format!("A change went wrong and was put back: {said}"),
+        (News::Lagged, _) => format!("A node lags behind until it can be reached: {said}"),
         (News::Parked, _) if is_approvable(&around.changes) => {
             format!("{} for an approval.", wait(count("held")))
         }
@@ -379,6 +413,7 @@ fn finished(event: &Entry, around: &Around) -> Option<Notice> {
         next: match news {
             News::Parked => parked_command(run, &around.changes),
             News::Failed | News::Repaired => show,
+            News::Lagged => Some("lockstep status".to_owned()),
             _ => None,
         },
         ..Notice::of(news, event, summary)
@@ -555,8 +590,9 @@ pub fn marks(event: &Entry, around: &Around) -> Vec<Mark> {
         return Vec::new();
     };
     let revision = event.revision();
-    let same_commit = revision.is_some() && around.last().and_then(Entry::revision) == revision;
-    let last = around.last().and_then(Entry::status);
+    let last = around.last_whole();
+    let same_commit = revision.is_some() && last.and_then(Entry::revision) == revision;
+    let last = last.and_then(Entry::stands);
     if event.is(EventType::RunIntended) {
         let known = event.is_by_timer() && same_commit && last == Some(RunStatus::Succeeded);
         let Some(revision) = revision.filter(|_| !known) else {
@@ -567,7 +603,7 @@ pub fn marks(event: &Entry, around: &Around) -> Vec<Mark> {
         let description = format!("applying {}", changes(u64::try_from(count).unwrap_or(0)));
         return vec![mark(stack, MarkState::Applying, description, revision)];
     }
-    let Some(status) = event.status().filter(|_| event.is(EventType::RunFinished)) else {
+    let Some(status) = event.stands().filter(|_| event.is(EventType::RunFinished)) else {
         return Vec::new();
     };
     if event.is_by_timer() && same_commit && last == Some(status) {
@@ -606,7 +642,16 @@ pub fn marks(event: &Entry, around: &Around) -> Vec<Mark> {
 fn standing(event: &Entry, status: RunStatus, around: &Around) -> Option<(MarkState, String)> {
     let counts = event.outcomes();
     let count = |outcome: &str| counts.get(outcome).copied().unwrap_or(0);
-    let said = event.text("message").map(sentence).unwrap_or_default();
+    // On a target of several nodes the one that failed may have ended before.
+    let failing = std::iter::once(event)
+        .chain(around.ended().take_while(|entry| entry.stands().is_none()))
+        .find(|entry| entry.status() == Some(status));
+    let failing = failing.unwrap_or(event);
+    let said = failing.text("message").map(sentence).unwrap_or_default();
+    let said = match failing.node() {
+        Some(node) => format!("{node}: {said}"),
+        None => said,
+    };
     Some(match status {
         RunStatus::Succeeded => (
             MarkState::InStep,
@@ -777,6 +822,67 @@ mod tests {
         for (runs, expected) in cases {
             assert_eq!(told(runs), *expected, "{runs:?}");
         }
+    }
+
+    /// The end of a run on one node of several.
+    fn on_node(sequence: i64, node: &str, status: &str, stands: Option<&str>) -> Entry {
+        let message = (status == "failed").then_some("no answer");
+        let mut entry = run(sequence, status, message);
+        entry.payload["node"] = json!(node);
+        entry.payload["stands"] = json!(stands);
+        entry
+    }
+
+    #[test]
+    fn of_several_nodes_each_trouble_is_told_once_and_the_end_when_all_are_well() {
+        let ends = [
+            on_node(0, "a", "succeeded", None),
+            on_node(1, "b", "succeeded", Some("succeeded")),
+            on_node(2, "a", "succeeded", None),
+            on_node(3, "b", "failed", Some("failed")),
+            on_node(4, "a", "succeeded", None),
+            on_node(5, "b", "failed", Some("failed")),
+            on_node(6, "a", "failed", None),
+            on_node(7, "b", "succeeded", Some("failed")),
+            on_node(8, "a", "succeeded", Some("succeeded")),
+        ];
+        let mut news = Vec::new();
+        let mut states = Vec::new();
+        for (place, end) in ends.iter().enumerate() {
+            let around = Around {
+                earlier: ends[..place].iter().rev().cloned().collect(),
+                ..Around::default()
+            };
+            news.push(notice(end, &around).map(|notice| notice.news));
+            let said = marks(end, &around);
+            states.push(
+                said.first()
+                    .map(|mark| (mark.state, mark.description.clone())),
+            );
+        }
+        let (failed, well) = (Some(News::Failed), Some(News::Recovered));
+        let first = Some(News::Succeeded);
+        assert_eq!(
+            news,
+            [None, first, None, failed, None, None, failed, None, well]
+        );
+        let mark = |place: usize| states[place].clone().unwrap();
+        assert_eq!(states[0], None);
+        assert_eq!(mark(1).0, MarkState::InStep);
+        assert_eq!(
+            mark(3),
+            (MarkState::Failed, "failed: b: no answer".to_owned())
+        );
+        // The node that failed is named, although another one was the last.
+        assert_eq!(
+            mark(7),
+            (MarkState::Failed, "failed: a: no answer".to_owned())
+        );
+        let mut lagging = ends[3].clone();
+        lagging.payload["lagging"] = json!(true);
+        let told = notice(&lagging, &Around::default()).unwrap();
+        assert_eq!(told.news, News::Lagged);
+        assert!(told.summary.ends_with("b: no answer"), "{}", told.summary);
     }
 
     #[test]

@@ -69,6 +69,20 @@ impl InventoryChange {
             object,
         }
     }
+
+    /// The same on a node of that name.
+    pub fn on(self, name: &str) -> Self {
+        let node = name.to_owned();
+        match self {
+            Self::Put { object, owned, .. } => Self::Put {
+                node,
+                object,
+                owned,
+            },
+            Self::Remove { object, .. } => Self::Remove { node, object },
+            of_every_node => of_every_node,
+        }
+    }
 }
 
 impl Store {
@@ -88,6 +102,22 @@ impl Store {
         rows.into_iter().map(OwnedRow::read).collect()
     }
 
+    /// The same of every node, by its name.
+    pub async fn inventories(&self, target: &str) -> Result<BTreeMap<String, Inventory>> {
+        let nodes: Vec<String> = on_pool!(self, |pool| {
+            sqlx::query_scalar("select distinct node from inventory where target = $1")
+                .bind(target)
+                .fetch_all(pool)
+                .await?
+        });
+        let mut inventories = BTreeMap::new();
+        for node in nodes {
+            let inventory = self.inventory(target, &node).await?;
+            inventories.insert(node, inventory);
+        }
+        Ok(inventories)
+    }
+
     /// What the stack was told to let go of, and may still describe.
     pub async fn released(&self, target: &str, stack: &str) -> Result<BTreeSet<ObjectKey>> {
         let rows: Vec<String> = on_pool!(self, |pool| {
@@ -100,10 +130,10 @@ impl Store {
         rows.iter().map(|object| parse("object", object)).collect()
     }
 
-    /// How many objects every stack owns.
+    /// How many objects every stack owns, each counted once however many nodes have it.
     pub async fn owned_objects(&self) -> Result<BTreeMap<String, i64>> {
         let rows: Vec<(String, i64)> = on_pool!(self, |pool| {
-            sqlx::query_as("select stack, count(*) from inventory group by stack")
+            sqlx::query_as("select stack, count(*) from (select distinct target, object, stack from inventory) as owned group by stack")
                 .fetch_all(pool)
                 .await?
         });
@@ -137,16 +167,18 @@ impl Store {
         Ok(bodies)
     }
 
-    /// How many objects runs of the stack deleted since then, as the target was seen to have done.
-    pub async fn deletions_since(&self, stack: &str, since: i64) -> Result<i64> {
+    /// How many objects runs of the stack deleted on one node since then, as the target was seen to
+    /// have done.
+    pub async fn deletions_since(&self, stack: &str, node: &str, since: i64) -> Result<i64> {
         Ok(on_pool!(self, |pool| {
             sqlx::query_scalar(
                 "select count(*) from run r join change c on c.run = r.id \
-                 where r.stack = $1 and coalesce(r.finished_at, r.started_at) >= $2 \
-                 and c.action = 'delete' and c.outcome = 'applied'",
+                 where r.stack = $1 and r.node = $3 \
+                 and coalesce(r.finished_at, r.started_at) >= $2 and c.action = 'delete' and c.outcome = 'applied'",
             )
             .bind(stack)
             .bind(since)
+            .bind(node)
             .fetch_one(pool)
             .await?
         }))

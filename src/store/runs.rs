@@ -13,6 +13,7 @@ use super::{
     inbox::{CommitRef, commits_text, person_text},
     inventory::{Body, InventoryChange, change_inventory, insert_bodies},
     lease::{self, Lease},
+    nodes::{NodeProgress, progress},
     stack::{StackTarget, settle},
 };
 use crate::domain::{
@@ -26,7 +27,7 @@ use crate::domain::{
 /// The columns of [`RunRow`].
 macro_rules! run_columns {
     () => {
-        "id, stack, target, trigger, status, revision, previous, claimed, attempt, started_at, \
+        "id, stack, target, node, trigger, status, revision, previous, claimed, attempt, started_at, \
          finished_at, plan_hash, commits, pusher, worker, fence, version, gateway_version, \
          message, changes"
     };
@@ -38,6 +39,8 @@ pub(super) use run_columns;
 pub struct NewRun {
     pub id: RunId,
     pub stack: String,
+    /// The node of the target; "" of a target of one.
+    pub node: String,
     pub trigger: Trigger,
     pub revision: Option<Revision>,
     /// The revision that the stack was settled at before.
@@ -99,6 +102,10 @@ pub struct Finish {
     pub problem: Option<String>,
     /// Whether deletions are held back now; `None` when the run could not say.
     pub holds_deletions: Option<bool>,
+    /// How the stack stands, where that is not how this run ended: a run is of one node.
+    pub stands: Option<RunStatus>,
+    /// How far the run's node is, on a target of several.
+    pub node: Option<NodeProgress>,
     pub events: Vec<NewEvent>,
 }
 
@@ -130,6 +137,7 @@ pub struct Run {
     pub id: RunId,
     pub stack: String,
     pub target: String,
+    pub node: String,
     pub trigger: Trigger,
     pub status: RunStatus,
     pub revision: Option<Revision>,
@@ -332,6 +340,7 @@ async fn insert_run(
     let NewRun {
         id,
         stack,
+        node,
         trigger,
         revision,
         previous,
@@ -352,9 +361,9 @@ async fn insert_run(
         sqlx::query(
             "insert into run (id, stack, target, trigger, status, revision, previous, claimed, \
              attempt, started_at, finished_at, plan_hash, plan, commits, pusher, worker, fence, \
-             version, gateway_version, message, changes) \
+             version, gateway_version, message, changes, node) \
              values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, \
-             $18, $19, $20, $21)",
+             $18, $19, $20, $21, $22)",
         )
         .bind(&id.0)
         .bind(stack)
@@ -377,6 +386,7 @@ async fn insert_run(
         .bind(clean_opt(gateway_version.as_deref()))
         .bind(finish.and_then(|finish| clean_opt(finish.message.as_deref())))
         .bind(count(changes))
+        .bind(node)
         .execute(connection)
         .await?;
     });
@@ -464,6 +474,9 @@ async fn close(
     }
     change_inventory(tx, lease.target(), &finish.inventory).await?;
     settle(tx, stack, run, finish).await?;
+    if let Some(node) = &finish.node {
+        progress(tx, stack, run, node, finish.at).await?;
+    }
     append(tx, &finish.events).await
 }
 
@@ -476,6 +489,7 @@ pub(super) struct RunRow {
     id: String,
     stack: String,
     target: String,
+    node: String,
     trigger: String,
     status: String,
     revision: Option<String>,
@@ -513,6 +527,7 @@ impl TryFrom<RunRow> for Run {
             id: RunId(row.id),
             stack: row.stack,
             target: row.target,
+            node: row.node,
             claimed: row.claimed,
             attempt: row.attempt,
             started_at: row.started_at,

@@ -318,7 +318,8 @@ pub(super) async fn settle(
     if finish.settle == Settle::Keep {
         return Ok(());
     }
-    let succeeded_at = (finish.status == RunStatus::Succeeded).then_some(finish.at);
+    let status = finish.stands.unwrap_or(finish.status);
+    let succeeded_at = (status == RunStatus::Succeeded).then_some(finish.at);
     on_tx!(tx, |connection| {
         sqlx::query(
             "insert into stack_state (stack, target, wanted, done, attempt, not_before, drifted, \
@@ -330,11 +331,13 @@ pub(super) async fn settle(
              last_revision = excluded.last_revision, \
              last_success_at = coalesce(excluded.last_success_at, stack_state.last_success_at), \
              drifted = case when excluded.last_success_at is null then stack_state.drifted \
-             else 0 end",
+             else 0 end, \
+             drift_seen = case when excluded.last_success_at is null then stack_state.drift_seen \
+             end",
         )
         .bind(&stack.stack)
         .bind(&stack.target)
-        .bind(finish.status.as_str())
+        .bind(status.as_str())
         .bind(&run.0)
         .bind(succeeded_at)
         .bind(clean_opt(finish.problem.as_deref()))

@@ -264,6 +264,11 @@ fn right() -> Verdict {
     }
 }
 
+/// Whether the classic projection of an OAS API shows nothing that was not asked for.
+pub fn projection_holds(asked: &Value, listed: &Value) -> bool {
+    judge_projection(asked, listed).is_right()
+}
+
 /// What the classic projection of an OAS API tells, where its document must not be read.
 fn judge_projection(asked: &Value, listed: &Value) -> Verdict {
     let mut fields = Vec::new();

@@ -13,13 +13,14 @@ use super::{
     observe::{self, Observation},
 };
 use crate::{
-    app::{App, Stack},
+    app::{App, Stack, Target},
     domain::{
         canonical::Digest,
         diff::{FieldChange, diff},
-        inventory::Inventory,
+        guard::RequireApproval,
+        inventory::{Inventory, Owned},
         object::ObjectKey,
-        plan::{Change, Inputs, Plan, PreparedDesired, prepare},
+        plan::{Change, Inputs, Plan, PreparedDesired, Rules, prepare},
         revision::Revision,
         run::Action,
         secrets::Masker,
@@ -30,7 +31,7 @@ use crate::{
 };
 
 /// What Git says at one revision.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Wanted {
     pub revision: Revision,
     pub author: git::Person,
@@ -169,7 +170,7 @@ pub async fn look(
 ) -> Result<Look, LookError> {
     const DAY: i64 = 24 * 60 * 60 * 1_000_000;
     let target = &stack.target;
-    let inventory = Arc::new(app.store.inventory(&target.name, "").await?);
+    let inventory = Arc::new(inventory(app, target).await?);
     let observation = observe::observe(&target.client, &inventory, &wanted.desired, &app.masker)
         .await
         .map_err(|error| LookError::target(stack, error))?;
@@ -184,8 +185,12 @@ pub async fn look(
     .await
     .map_err(|error| LookError::target(stack, error))?;
     let leaving = leaving(app, stack, &wanted, &observation.live, &inventory).await?;
+    let is_doubtful = app.store.is_doubtful(&target.name).await?;
     let released = app.store.released(&target.name, &stack.name).await?;
-    let recent = app.store.deletions_since(&stack.name, now - DAY).await?;
+    let recent = app
+        .store
+        .deletions_since(&stack.name, &target.node, now - DAY)
+        .await?;
     let mut plan = Plan::new(Inputs {
         stack: &stack.name,
         target: &target.name,
@@ -194,7 +199,13 @@ pub async fn look(
         inventory: &inventory,
         equal: &equal,
         gateway_version: &observation.version,
-        rules: stack.rules,
+        rules: Rules {
+            require_approval: match stack.rules.require_approval {
+                RequireApproval::Never if is_doubtful => RequireApproval::Deletions,
+                rule => rule,
+            },
+            ..stack.rules
+        },
         protected: &leaving.protected,
         released: &released,
         unread: &leaving.unread,
@@ -203,6 +214,13 @@ pub async fn look(
         recent_deletions: usize::try_from(recent).unwrap_or(usize::MAX),
         held_since: state.held_since,
     });
+    if is_doubtful {
+        plan.notes.push(format!(
+            "the database knows less than what it told before, as one does that was restored from a \
+             backup: deletions wait until `lockstep recover {}`",
+            target.name
+        ));
+    }
     describe(app, &mut plan, &wanted.desired, &inventory, &observation).await?;
     Ok(Look {
         wanted,
@@ -211,6 +229,21 @@ pub async fn look(
         released,
         plan,
     })
+}
+
+/// What is owned on a node. Ownership is the target's: what is owned on another node and was not
+/// yet seen on this one is owned here too, and unknown.
+pub async fn inventory(app: &App, target: &Target) -> store::Result<Inventory> {
+    let mut inventories = app.store.inventories(&target.name).await?;
+    let mut here = inventories.remove(&target.node).unwrap_or_default();
+    for (key, owned) in inventories.into_values().flatten() {
+        here.entry(key).or_insert(Owned {
+            observed: None,
+            listed: None,
+            ..owned
+        });
+    }
+    Ok(here)
 }
 
 /// Loads the bodies of the changed objects, and only those, to show what changes in them.

@@ -5,14 +5,18 @@
 //! [`schedule`] holds the timers, [`report`] tells what came of it.
 
 pub mod apply;
+pub mod handwork;
 pub mod lease;
 mod leaving;
 pub mod look;
+mod nodes;
 pub mod observe;
 pub mod ownership;
+pub mod reclaim;
 mod record;
 pub mod recover;
 pub mod report;
 pub mod run;
 pub mod schedule;
+pub mod witness;
 pub mod worker;

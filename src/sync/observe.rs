@@ -10,6 +10,7 @@ use std::{
 
 use serde_json::Value;
 
+use super::apply;
 use crate::{
     domain::{
         canonical::{Digest, canonical},
@@ -183,7 +184,12 @@ pub async fn equal_objects(
             Kind::ClassicApi | Kind::Policy => normalize::equal(key.kind, asked, &listed.body()),
             Kind::OasApi | Kind::McpProxy => {
                 if !allow_jwt_reads && listed_with_jwt(&listed.body()) {
-                    false
+                    // After an upgrade of the gateway it is compared as far as its listing tells;
+                    // what nobody owns, and what is unknown, needs more than that.
+                    inventory
+                        .get(&key)
+                        .is_some_and(|owned| owned.observed.is_some())
+                        && apply::projection_holds(asked, &listed.body())
                 } else {
                     let document = client.document(&key.id).await?;
                     document.is_some_and(|read| normalize::equal(key.kind, asked, &read))

@@ -8,7 +8,8 @@ use serde_json::json;
 use super::{
     apply,
     lease::Holding,
-    look::{self, LookError},
+    look::{self, Look, LookError},
+    nodes::ALONE,
     run::{Context, Report, RunError, silent},
 };
 use crate::{
@@ -19,6 +20,7 @@ use crate::{
         inventory::Owned,
         normalize,
         object::ObjectKey,
+        revision::Revision,
         run::{Action, ChangeRecord, Outcome, RunStatus, Trigger},
     },
     store::{self, Body, Finish, Intent, InventoryChange, Settle, StackState},
@@ -56,36 +58,89 @@ pub async fn adopt(
     let state = state_of(app, stack).await?;
     let head = look::head(app, stack).await?;
     let wanted = look::wanted(app, stack, &head).await?;
-    let look = look::look(app, stack, &state, wanted, app.now()).await?;
-    let mut refused = Vec::new();
-    for key in objects {
-        let owner = look.inventory.get(key).map(|owned| owned.stack.as_str());
-        if !look.wanted.desired.contains_key(key) {
-            refused.push(format!(
-                "{key} is described by no manifest of {} at {}, so that owning it would mean \
-                 deleting it: add its manifest first (lockstep import writes one)",
-                stack.name,
-                head.short()
-            ));
-        } else if !look.observation.live.contains_key(key) {
-            refused.push(format!(
-                "{key} is not on {}: lockstep sync {} makes it",
-                stack.target.name, stack.name
-            ));
-        } else if owner == Some(&stack.name) {
-            refused.push(format!("{key} belongs to {} already", stack.name));
-        } else if let Some(owner) = owner.filter(|owner| app.stacks.contains_key(*owner)) {
-            refused.push(format!(
-                "{key} belongs to the stack {owner}: remove it from that stack's manifests, or let \
-                 go of it with `lockstep release {owner} {key} --reason …`"
-            ));
-        }
+    let mut looks = Vec::new();
+    for node in stack.target.nodes() {
+        let here = stack.at(&node);
+        let look = look::look(app, &here, &state, wanted.clone(), app.now()).await?;
+        looks.push((here, look));
     }
+    let refused: Vec<String> = objects
+        .iter()
+        .filter_map(|key| refusal(app, stack, &looks, &head, key))
+        .collect();
     if !refused.is_empty() {
         return Err(OwnershipError::Refused(refused));
     }
 
     let context = context(app, holding, stack, &state, wish.by);
+    let mut inventory = Vec::new();
+    let mut bodies = Vec::new();
+    let mut records = Vec::new();
+    for (here, look) in &looks {
+        let adopted = as_found(&context, here, look, objects).await?;
+        for (key, owned, body) in adopted {
+            let position = i64::try_from(records.len()).unwrap_or(i64::MAX);
+            let before = Some(owned.desired);
+            records.push(record(position, &key, Action::Adopt, &wish.reason, before));
+            bodies.push(body);
+            bodies.extend(look.observation.text(&key, &app.masker, false));
+            inventory.push(InventoryChange::put(key, owned).on(&here.target.node));
+        }
+    }
+    inventory.extend(objects.iter().map(|object| InventoryChange::Retake {
+        object: object.clone(),
+        stack: stack.name.clone(),
+    }));
+    let events = object_events(&context, EventType::ObjectAdopted, &wish.reason, &records);
+    let report = put_on_record(context, &wish.reason, records, inventory, bodies, events).await?;
+    app.store.want(&stack.id(), Trigger::Manual).await?;
+    Ok(report)
+}
+
+/// Why an object cannot be adopted.
+fn refusal(
+    app: &App,
+    stack: &Stack,
+    looks: &[(Stack, Look)],
+    head: &Revision,
+    key: &ObjectKey,
+) -> Option<String> {
+    let (_, look) = looks.first()?;
+    let owner = look.inventory.get(key).map(|owned| owned.stack.as_str());
+    let is_live = looks
+        .iter()
+        .any(|(_, look)| look.observation.live.contains_key(key));
+    if !look.wanted.desired.contains_key(key) {
+        Some(format!(
+            "{key} is described by no manifest of {} at {}, so that owning it would mean deleting \
+             it: add its manifest first (lockstep import writes one)",
+            stack.name,
+            head.short()
+        ))
+    } else if !is_live {
+        Some(format!(
+            "{key} is not on {}: lockstep sync {} makes it",
+            stack.target.name, stack.name
+        ))
+    } else if owner == Some(&stack.name) {
+        Some(format!("{key} belongs to {} already", stack.name))
+    } else {
+        let owner = owner.filter(|owner| app.stacks.contains_key(*owner))?;
+        Some(format!(
+            "{key} belongs to the stack {owner}: remove it from that stack's manifests, or let go \
+             of it with `lockstep release {owner} {key} --reason …`"
+        ))
+    }
+}
+
+/// The objects as they are on one node now, read as closely as is safe.
+async fn as_found(
+    context: &Context<'_>,
+    here: &Stack,
+    look: &Look,
+    objects: &[ObjectKey],
+) -> Result<Vec<(ObjectKey, Owned, Body)>, OwnershipError> {
+    let masker = &context.app.masker;
     let wave: Vec<_> = look
         .plan
         .held
@@ -93,32 +148,25 @@ pub async fn adopt(
         .map(|held| held.change.clone())
         .filter(|change| objects.contains(&change.object))
         .collect();
-    // As they are on the target now, read as closely as is safe.
-    let live = apply::previous_bodies(&stack.target, &wave, &look.observation)
+    let live = apply::previous_bodies(&here.target, &wave, &look.observation)
         .await
-        .map_err(|error| LookError::target(stack, error))?;
-    let mut inventory = Vec::new();
-    let mut bodies = Vec::new();
-    let mut records = Vec::new();
-    for (key, position) in objects.iter().zip(0..) {
-        let observed = look.observation.text(key, &app.masker, false);
-        let before = live.get(key).map(|body| {
-            let text = canonical(
-                &app.masker
-                    .mask(&normalize::comparable(key.kind, body), false),
-            );
+        .map_err(|error| LookError::target(here, error))?;
+    let mut found = Vec::new();
+    for key in objects {
+        let seen = look.observation.live.get(key).map(|seen| seen.digest);
+        let read = live.get(key).map(|body| {
+            let text = canonical(&masker.mask(&normalize::comparable(key.kind, body), false));
             Body {
                 digest: Digest::of(text.as_bytes()),
                 text,
             }
         });
-        let seen = look.observation.live.get(key).map(|seen| seen.digest);
-        let Some(before) = before.or_else(|| observed.clone()) else {
+        let Some(body) = read.or_else(|| look.observation.text(key, masker, false)) else {
             continue;
         };
         let owned = Owned {
-            stack: stack.name.clone(),
-            desired: before.digest,
+            stack: here.name.clone(),
+            desired: body.digest,
             observed: seen,
             listed: look.observation.listed_digest(key),
             gateway_version: look.observation.version.clone(),
@@ -127,32 +175,9 @@ pub async fn adopt(
             since: context.started_at,
             observed_at: context.started_at,
         };
-        records.push(record(
-            position,
-            key,
-            Action::Adopt,
-            &wish.reason,
-            Some(before.digest),
-        ));
-        inventory.push(InventoryChange::put(key.clone(), owned));
-        inventory.push(InventoryChange::Retake {
-            object: key.clone(),
-            stack: stack.name.clone(),
-        });
-        bodies.push(before);
-        bodies.extend(observed);
+        found.push((key.clone(), owned, body));
     }
-    let report = put_on_record(
-        context,
-        EventType::ObjectAdopted,
-        &wish.reason,
-        records,
-        inventory,
-        bodies,
-    )
-    .await?;
-    app.store.want(&stack.id(), Trigger::Manual).await?;
-    Ok(report)
+    Ok(found)
 }
 
 /// Makes a stack let go of objects: they stay on the target and belong to nobody. The caller holds
@@ -165,7 +190,7 @@ pub async fn release(
     wish: Wish,
 ) -> Result<Report, OwnershipError> {
     let state = state_of(app, stack).await?;
-    let inventory = app.store.inventory(&stack.target.name, "").await?;
+    let inventory = look::inventory(app, &stack.target).await?;
     let refused: Vec<String> = objects
         .iter()
         .filter_map(|key| match inventory.get(key) {
@@ -182,7 +207,7 @@ pub async fn release(
     }
     let context = context(app, holding, stack, &state, wish.by);
     let owners: BTreeMap<_, _> = inventory.into_iter().collect();
-    let records = objects
+    let records: Vec<ChangeRecord> = objects
         .iter()
         .zip(0..)
         .map(|(key, position)| {
@@ -198,23 +223,32 @@ pub async fn release(
             run: context.run.clone(),
         })
         .collect();
-    put_on_record(
-        context,
-        EventType::ObjectReleased,
-        &wish.reason,
-        records,
-        changes,
-        Vec::new(),
-    )
-    .await
+    let events = object_events(&context, EventType::ObjectReleased, &wish.reason, &records);
+    put_on_record(context, &wish.reason, records, changes, Vec::new(), events).await
 }
 
-async fn state_of(app: &App, stack: &Stack) -> store::Result<StackState> {
+fn object_events(
+    context: &Context<'_>,
+    event_type: EventType,
+    reason: &str,
+    records: &[ChangeRecord],
+) -> Vec<NewEvent> {
+    records
+        .iter()
+        .map(|record| NewEvent {
+            object: Some(record.object.clone()),
+            people: context.people(None),
+            ..context.event(event_type, json!({"reason": reason, "body": record.before}))
+        })
+        .collect()
+}
+
+pub(super) async fn state_of(app: &App, stack: &Stack) -> store::Result<StackState> {
     let state = app.store.stack_state(&stack.name).await?;
     Ok(state.unwrap_or_else(|| stack.fresh_state()))
 }
 
-fn context<'a>(
+pub(super) fn context<'a>(
     app: &'a App,
     holding: &'a Holding,
     stack: &'a Stack,
@@ -232,10 +266,12 @@ fn context<'a>(
         started_at: app.now(),
         operator: Some(by),
         progress: &silent,
+        course: &ALONE,
+        node_problem: None,
     }
 }
 
-fn record(
+pub(super) fn record(
     position: i64,
     key: &ObjectKey,
     action: Action,
@@ -255,22 +291,14 @@ fn record(
     }
 }
 
-async fn put_on_record(
+pub(super) async fn put_on_record(
     context: Context<'_>,
-    event_type: EventType,
     reason: &str,
     records: Vec<ChangeRecord>,
     inventory: Vec<InventoryChange>,
     bodies: Vec<Body>,
+    events: Vec<NewEvent>,
 ) -> Result<Report, OwnershipError> {
-    let events = records
-        .iter()
-        .map(|record| NewEvent {
-            object: Some(record.object.clone()),
-            people: context.people(None),
-            ..context.event(event_type, json!({"reason": reason, "body": record.before}))
-        })
-        .collect();
     let finish = Finish {
         status: RunStatus::Succeeded,
         message: Some(reason.to_owned()),
@@ -281,6 +309,8 @@ async fn put_on_record(
         settle: Settle::Keep,
         problem: None,
         holds_deletions: None,
+        stands: None,
+        node: None,
         events,
     };
     let intent = Intent {
@@ -301,5 +331,7 @@ async fn put_on_record(
         changes: records,
         message: None,
         again_at: None,
+        node: None,
+        nodes: Vec::new(),
     })
 }

@@ -8,6 +8,7 @@ use tracing::warn;
 
 use super::{
     look::{Look, LookError, Wanted},
+    nodes::{Ended, Meaning},
     observe::Observation,
     run::{Context, Report, RunError, backoff},
 };
@@ -17,11 +18,13 @@ use crate::{
         canonical::{Digest, canonical},
         inventory::Owned,
         object::ObjectKey,
-        plan::{Hold, Plan},
+        plan::{Hold, Plan, REBASED},
         revision::Revision,
         run::{Action, ChangeRecord, Outcome, RunId, RunStatus},
     },
-    store::{Body, ChangeOutcome, Finish, Intent, InventoryChange, NewRun, Settle, Undo},
+    store::{
+        Body, ChangeOutcome, Finish, Intent, InventoryChange, NewRun, NodeProgress, Settle, Undo,
+    },
 };
 
 impl Context<'_> {
@@ -52,6 +55,7 @@ impl Context<'_> {
         NewRun {
             id: self.run.clone(),
             stack: self.stack.name.clone(),
+            node: self.stack.target.node.clone(),
             trigger: self.trigger,
             revision,
             previous: self.state.settled.clone(),
@@ -160,15 +164,40 @@ impl Context<'_> {
         };
         let attempt = self.state.attempt + 1;
         let again_at = (!permanent).then(|| now + backoff(attempt));
+        let ended = Ended {
+            status,
+            is_unreachable: matches!(error, LookError::Target { .. }),
+        };
+        let again = Settle::Retry {
+            attempt,
+            not_before: now + backoff(attempt),
+        };
+        let settle = match again_at {
+            None => Settle::Done {
+                claimed: self.state.wanted,
+                settled: None,
+            },
+            Some(_) => again.clone(),
+        };
+        let problem = Some(self.here(&message));
+        let end = self.course.meaning(ended, settle, problem, again);
+        let said_before = if self.course.is_shared {
+            self.node_problem.as_deref()
+        } else {
+            self.state.problem.as_deref()
+        };
         if let Some(again_at) = again_at
             && self.operator.is_none()
             && self.state.attempt > 0
-            && self.state.problem.as_deref() == Some(message.as_str())
+            && said_before == Some(message.as_str())
         {
-            self.app
-                .store
-                .postpone(&self.stack.name, attempt, again_at, &message)
-                .await?;
+            if end.settle != Settle::Keep {
+                let problem = end.problem.unwrap_or_default();
+                self.app
+                    .store
+                    .postpone(&self.stack.name, attempt, again_at, &problem)
+                    .await?;
+            }
             return Ok(Report {
                 run: None,
                 status,
@@ -177,6 +206,8 @@ impl Context<'_> {
                 changes: Vec::new(),
                 message: Some(message),
                 again_at: Some(again_at),
+                node: None,
+                nodes: Vec::new(),
             });
         }
         let author = match error {
@@ -194,6 +225,12 @@ impl Context<'_> {
             }),
         );
         event.people = self.people(author);
+        let mut events = vec![event];
+        if self.course.is_shared && ended.is_unreachable {
+            let payload = json!({"node": self.stack.target.address, "revision": revision});
+            events.push(self.event(EventType::NodeLagged, payload));
+        }
+        self.name_node(&mut events, ended, &end);
         let finish = Finish {
             status,
             message: Some(message.clone()),
@@ -201,19 +238,12 @@ impl Context<'_> {
             outcomes: Vec::new(),
             bodies: Vec::new(),
             inventory: Vec::new(),
-            settle: match again_at {
-                None => Settle::Done {
-                    claimed: self.state.wanted,
-                    settled: None,
-                },
-                Some(not_before) => Settle::Retry {
-                    attempt,
-                    not_before,
-                },
-            },
-            problem: Some(message.clone()),
+            settle: end.settle,
+            problem: end.problem,
             holds_deletions: None,
-            events: vec![event],
+            stands: end.stands,
+            node: self.node_progress(None, Some(&message)),
+            events,
         };
         let new_run = self.new_run(revision.clone(), None, None);
         self.app
@@ -229,6 +259,8 @@ impl Context<'_> {
             changes: Vec::new(),
             message: Some(message),
             again_at,
+            node: None,
+            nodes: Vec::new(),
         })
     }
 
@@ -256,19 +288,24 @@ impl Context<'_> {
         let mut events = self.change_events(&changes);
         events.push(self.finished_event(status, None, &look.wanted, &changes));
         let message = held_message(plan);
+        let settle = Settle::Done {
+            claimed: self.state.wanted,
+            settled: Some(look.wanted.revision.clone()),
+        };
+        let end = self.end(status, message.clone(), settle);
+        self.name_node(&mut events, Ended::reached(status), &end);
         let finish = Finish {
             status,
             message: message.clone(),
             at: now,
             outcomes: Vec::new(),
             bodies,
-            inventory,
-            settle: Settle::Done {
-                claimed: self.state.wanted,
-                settled: Some(look.wanted.revision.clone()),
-            },
-            problem: message.clone(),
+            inventory: self.on_node(inventory),
+            settle: end.settle,
+            problem: end.problem,
             holds_deletions: Some(holds_deletions(plan)),
+            stands: end.stands,
+            node: self.node_progress(Some(&look.wanted.revision), None),
             events,
         };
         let intent = Intent {
@@ -293,6 +330,8 @@ impl Context<'_> {
             changes,
             message,
             again_at: None,
+            node: None,
+            nodes: Vec::new(),
         })
     }
 
@@ -357,7 +396,7 @@ impl Context<'_> {
             changes: changes.to_vec(),
             bodies,
             undo,
-            inventory,
+            inventory: self.on_node(inventory),
             events: vec![event],
         };
         self.app
@@ -396,6 +435,22 @@ impl Context<'_> {
             .then(|| look.wanted.revision.clone());
         let mut events = self.change_events(&changes);
         events.push(self.finished_event(status, message.as_deref(), &look.wanted, &changes));
+        let settle = match again_at {
+            Some(not_before) => Settle::Retry {
+                attempt,
+                not_before,
+            },
+            None => Settle::Done {
+                claimed: self.state.wanted,
+                settled: settled.clone(),
+            },
+        };
+        let problem = (status != RunStatus::Succeeded).then(|| message.clone().unwrap_or_default());
+        let node_problem = settled
+            .is_none()
+            .then(|| message.clone().unwrap_or_default());
+        let end = self.end(status, problem, settle);
+        self.name_node(&mut events, Ended::reached(status), &end);
         let finish = Finish {
             status,
             message: message.clone(),
@@ -409,19 +464,12 @@ impl Context<'_> {
                 })
                 .collect(),
             bodies,
-            inventory,
-            settle: match again_at {
-                Some(not_before) => Settle::Retry {
-                    attempt,
-                    not_before,
-                },
-                None => Settle::Done {
-                    claimed: self.state.wanted,
-                    settled,
-                },
-            },
-            problem: (status != RunStatus::Succeeded).then(|| message.clone().unwrap_or_default()),
+            inventory: self.on_node(inventory),
+            settle: end.settle,
+            problem: end.problem,
             holds_deletions: Some(holds_deletions(&look.plan)),
+            stands: end.stands,
+            node: self.node_progress(settled.as_ref(), node_problem.as_deref()),
             events,
         };
         self.app
@@ -443,6 +491,64 @@ impl Context<'_> {
             changes,
             message,
             again_at,
+            node: None,
+            nodes: Vec::new(),
+        })
+    }
+
+    /// What the end of this node's run means for the stack.
+    fn end(&self, status: RunStatus, problem: Option<String>, settle: Settle) -> Meaning {
+        let ended = Ended::reached(status);
+        let attempt = self.state.attempt + 1;
+        let again = Settle::Retry {
+            attempt,
+            not_before: self.app.now() + backoff(attempt),
+        };
+        let problem = problem.map(|problem| self.here(&problem));
+        self.course.meaning(ended, settle, problem, again)
+    }
+
+    /// On a target of several nodes the end of a run says which node's it is, whether that could
+    /// be reached, and, at the last one, how the stack stands with all of them.
+    fn name_node(&self, events: &mut [NewEvent], ended: Ended, end: &Meaning) {
+        if !self.course.is_shared {
+            return;
+        }
+        let is_whole = end.settle != Settle::Keep;
+        let stands = is_whole.then(|| end.stands.unwrap_or(ended.status));
+        for event in events {
+            if event.event_type == EventType::RunFinished
+                && let Some(members) = event.payload.as_object_mut()
+            {
+                members.insert("node".to_owned(), json!(self.stack.target.address));
+                members.insert("lagging".to_owned(), json!(ended.is_unreachable));
+                members.insert("stands".to_owned(), json!(stands));
+            }
+        }
+    }
+
+    /// On a target of several nodes a sentence names the node.
+    fn here(&self, message: &str) -> String {
+        if self.course.is_shared && !message.is_empty() {
+            format!("{}: {message}", self.stack.target.address)
+        } else {
+            message.to_owned()
+        }
+    }
+
+    fn on_node(&self, changes: Vec<InventoryChange>) -> Vec<InventoryChange> {
+        let node = &self.stack.target.node;
+        changes.into_iter().map(|change| change.on(node)).collect()
+    }
+
+    fn node_progress(
+        &self,
+        settled: Option<&Revision>,
+        problem: Option<&str>,
+    ) -> Option<NodeProgress> {
+        self.course.is_shared.then(|| NodeProgress {
+            settled: settled.cloned(),
+            problem: problem.map(str::to_owned),
         })
     }
 
@@ -592,6 +698,7 @@ impl Context<'_> {
             .iter()
             .map(|record| {
                 let event_type = match record.outcome {
+                    Outcome::Applied if record.reason == REBASED => EventType::GatewayRebased,
                     Outcome::Applied => EventType::ChangeApplied,
                     Outcome::Repaired => EventType::ChangeRepaired,
                     Outcome::Held => EventType::ChangeHeld,

@@ -27,10 +27,14 @@ use crate::{
 };
 
 /// Resolves every open run of a target.
-pub async fn recover(app: &App, holding: &Holding, target: &Target) -> Result<(), RunError> {
+pub async fn recover(app: &App, holding: &Holding, target: &Arc<Target>) -> Result<(), RunError> {
     for open in app.store.open_runs(&target.name).await? {
         info!(run = %open.run.id, stack = %open.run.stack, "resolving a run that was left open");
-        resolve(app, holding, target, open).await?;
+        // A node that is not in the configuration any more is asked no more.
+        match target.nodes().find(|node| node.node == open.run.node) {
+            Some(node) => resolve(app, holding, &node, open).await?,
+            None => give_up(app, holding, &open).await?,
+        }
     }
     Ok(())
 }
@@ -46,7 +50,7 @@ async fn resolve(
         why: format!("the target {}: {error}", target.name),
     };
     let desired = Arc::new(desired_of(app, &open).await);
-    let inventory = Arc::new(app.store.inventory(&target.name, "").await?);
+    let inventory = Arc::new(look::inventory(app, target).await?);
     // The gateway writes to disk and reads from memory: without a reload nothing can be known.
     // Readiness comes first, because a gateway that is starting shows nothing.
     let read = || observe::observe(&target.client, &inventory, &desired, &app.masker);
@@ -95,6 +99,43 @@ async fn resolve(
         &repaired,
     )
     .await
+}
+
+/// Ends a run of a node that nobody can ask any more.
+async fn give_up(app: &App, holding: &Holding, open: &OpenRun) -> Result<(), RunError> {
+    let message = format!(
+        "the node {} is not in the configuration any more; what became of the run there is unknown",
+        open.run.node
+    );
+    let outcomes = open
+        .changes
+        .iter()
+        .filter(|record| record.outcome == Outcome::Open)
+        .map(|record| ChangeOutcome {
+            position: record.position,
+            outcome: Outcome::Unknown,
+            message: Some(message.clone()),
+        })
+        .collect();
+    let payload = json!({"status": RunStatus::Interrupted, "message": message});
+    let finish = Finish {
+        status: RunStatus::Interrupted,
+        message: Some(message.clone()),
+        at: app.now(),
+        outcomes,
+        bodies: Vec::new(),
+        inventory: Vec::new(),
+        settle: Settle::Keep,
+        problem: None,
+        holds_deletions: None,
+        stands: None,
+        node: None,
+        events: vec![event(app, open, EventType::RunFinished, payload)],
+    };
+    app.store
+        .finish_run(holding.lease(), &open.run.id, &finish)
+        .await?;
+    Ok(())
 }
 
 /// The desired state of the open run, as far as Git still has it. Without it a change can be
@@ -266,11 +307,16 @@ async fn record(
         at: now,
         outcomes,
         bodies,
-        inventory: kept,
+        inventory: kept
+            .into_iter()
+            .map(|change| change.on(&open.run.node))
+            .collect(),
         // The stack still wants its run.
         settle: Settle::Keep,
         problem: Some(message),
         holds_deletions: None,
+        stands: None,
+        node: None,
         events,
     };
     app.store

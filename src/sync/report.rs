@@ -395,7 +395,7 @@ async fn around(app: &App, entry: &Entry) -> store::Result<Around> {
         earlier: earlier.iter().filter_map(Entry::read).collect(),
         ..Around::default()
     };
-    around.drifted = match (drift.first(), around.last()) {
+    around.drifted = match (drift.first(), around.last_whole()) {
         (Some(drift), Some(last)) => drift.sequence > last.sequence,
         (drift, None) => drift.is_some(),
         (None, Some(_)) => false,
@@ -471,8 +471,9 @@ fn gave_up(app: &App, sink: &Sink, message: &Message, problem: &str) -> NewEvent
 }
 
 /// Asks the Git hosts which event they were told of last, at the commits that the stacks stand at
-/// and follow, and puts on record where the history does not know it: the database was restored
-/// from a backup, and does not know all that was done. A host that does not answer says nothing.
+/// and follow. Where the history does not know it, the database was restored from a backup: that
+/// goes on record, and the target is doubted as after a look at the witness's file. A host that
+/// does not answer says nothing.
 pub async fn compare_with_what_was_told(app: &App) -> store::Result<()> {
     for sink in app.sinks.iter() {
         let Tells::Commits { repository, host } = &sink.tells else {
@@ -520,8 +521,8 @@ async fn compare(app: &App, stack: &Stack, trace: &Trace) -> store::Result<()> {
         ),
     };
     let payload = json!({
-        "told": {"event": trace.sequence, "hash": trace.hash},
-        "events": size,
+        "told": {"size": trace.sequence + 1, "hash": trace.hash},
+        "found": size,
         "message": message,
     });
     let filter = EventFilter {
@@ -536,13 +537,20 @@ async fn compare(app: &App, stack: &Stack, trace: &Trace) -> store::Result<()> {
     if last.is_some_and(|last| last.payload.get("told") == payload.get("told")) {
         return Ok(());
     }
-    error!(stack = %stack.name, "{message}");
+    error!(
+        stack = %stack.name,
+        "{message} Deletions wait until `lockstep recover {}`",
+        stack.target.name
+    );
     let event = NewEvent {
         target: Some(stack.target.name.clone()),
         stack: Some(stack.name.clone()),
         ..NewEvent::new(EventType::HistoryBehind, app.now(), actor(app), payload)
     };
-    app.store.record_events(&[event]).await
+    let (now, target) = (app.now(), stack.target.name.clone());
+    app.store
+        .set_doubtful(&[target], Some(now), now, Some(&event))
+        .await
 }
 
 /// How every sink of the configuration stands, in its order.

@@ -12,9 +12,11 @@ use tracing::{info, warn};
 use super::{
     apply::{self, Done, Sent, Verdict},
     lease::Holding,
-    look::{self, Look, LookError},
+    look::{self, Look, LookError, Wanted},
+    nodes::{self, Course, Ended},
     observe::{self, Observation},
     record::{records, undo_record},
+    witness,
 };
 use crate::{
     app::{App, Stack},
@@ -46,6 +48,49 @@ pub struct Report {
     pub message: Option<String>,
     /// It will be tried again by itself.
     pub again_at: Option<i64>,
+    /// The node, on a target of several.
+    pub node: Option<String>,
+    /// What it came to on each node, on a target of several.
+    pub nodes: Vec<Report>,
+}
+
+impl Report {
+    /// All nodes together: the worst status, every change, every message.
+    fn of_all(mut reports: Vec<Self>) -> Self {
+        if reports.len() == 1 && reports[0].node.is_none() {
+            return reports.remove(0);
+        }
+        let rank = |status: RunStatus| match status {
+            RunStatus::Succeeded => 0,
+            RunStatus::Parked => 1,
+            _ => 2,
+        };
+        let messages: Vec<String> = reports
+            .iter()
+            .filter_map(|report| {
+                let node = report.node.as_deref().unwrap_or_default();
+                Some(format!("{node}: {}", report.message.as_deref()?))
+            })
+            .collect();
+        Self {
+            run: reports.iter().rev().find_map(|report| report.run.clone()),
+            status: reports
+                .iter()
+                .map(|report| report.status)
+                .max_by_key(|status| rank(*status))
+                .unwrap_or(RunStatus::Succeeded),
+            revision: reports.iter().find_map(|report| report.revision.clone()),
+            plan: reports.iter().find_map(|report| report.plan.clone()),
+            changes: reports
+                .iter()
+                .flat_map(|report| report.changes.iter().cloned())
+                .collect(),
+            message: (!messages.is_empty()).then(|| messages.join("\n")),
+            again_at: reports.iter().filter_map(|report| report.again_at).max(),
+            node: None,
+            nodes: reports,
+        }
+    }
 }
 
 /// Why a run ended without an outcome on record.
@@ -71,9 +116,13 @@ pub(super) struct Context<'a> {
     /// Who asked for it by hand.
     pub(super) operator: Option<Person>,
     pub(super) progress: Progress<'a>,
+    /// The nodes before this one, on a target of several.
+    pub(super) course: &'a Course,
+    /// Why this node was not where it should be.
+    pub(super) node_problem: Option<String>,
 }
 
-/// Converges one stack.
+/// Converges one stack, on every node of its target.
 pub async fn run_stack(
     app: &App,
     holding: &Holding,
@@ -94,6 +143,7 @@ pub async fn run_stack(
     } else {
         Trigger::Push
     };
+    // What goes wrong before any node is asked concerns all of them.
     let context = Context {
         app,
         holding,
@@ -101,10 +151,12 @@ pub async fn run_stack(
         state,
         run: app.new_run_id(),
         trigger,
-        deliveries,
+        deliveries: deliveries.clone(),
         started_at,
-        operator,
+        operator: operator.clone(),
         progress,
+        course: &nodes::ALONE,
+        node_problem: None,
     };
 
     progress("reading the head of the branch");
@@ -128,24 +180,61 @@ pub async fn run_stack(
         Ok(wanted) => wanted,
         Err(error) => return context.failed(Some(head), None, &error).await,
     };
-    progress("reading what the gateway runs");
-    let author = wanted.author.clone();
-    let look = match look::look(app, stack, state, wanted, started_at).await {
-        Ok(look) => look,
-        Err(error) => {
-            return context.failed(Some(head), Some(&author), &error).await;
-        }
-    };
-    for warning in &look.wanted.warnings {
+    for warning in &wanted.warnings {
         info!(stack = %stack.name, "{warning}");
     }
-    let moving: BTreeSet<String> = look.plan.moving.values().cloned().collect();
-    let report = if look.plan.writes() {
-        context.write(look).await
-    } else {
-        context.record_only(look).await
-    }?;
+
+    let mut states = BTreeMap::new();
+    if !stack.target.peers.is_empty() {
+        let known = app.store.node_states().await?.into_iter();
+        let ours = known.filter(|node| node.stack == stack.name);
+        states.extend(ours.map(|node| (node.node.clone(), node)));
+    }
+    let is_retry = state.attempt > 0 && context.operator.is_none();
+    let nodes = nodes::to_visit(&stack.target, &states, &wanted.revision, is_retry);
+    let mut course = Course::over(1 + stack.target.peers.len());
+    let mut reports: Vec<Report> = Vec::new();
+    let mut moving = BTreeSet::new();
+    for (node, place) in nodes.iter().zip(1..) {
+        course.is_last = place == nodes.len();
+        let here = stack.at(node);
+        let context = Context {
+            app,
+            holding,
+            stack: &here,
+            state,
+            run: app.new_run_id(),
+            trigger,
+            deliveries: deliveries.clone(),
+            started_at: app.now(),
+            operator: operator.clone(),
+            progress,
+            course: &course,
+            node_problem: states.get(&node.node).and_then(|node| node.problem.clone()),
+        };
+        let (mut report, is_unreachable) = context.run_node(wanted.clone(), &mut moving).await?;
+        let ended = Ended {
+            status: report.status,
+            is_unreachable,
+        };
+        if course.is_shared {
+            report.node = Some(node.address.clone());
+        }
+        let stops = course.stops(ended);
+        course.add(&node.address, ended, report.message.as_deref());
+        reports.push(report);
+        if stops {
+            break;
+        }
+        if !course.is_last {
+            crate::crash::point("between-nodes");
+        }
+    }
+    let report = Report::of_all(reports);
     wake_neighbours(app, stack, state, &report, &moving).await?;
+    if let Err(error) = witness::note(app).await {
+        warn!("{error:#}");
+    }
     Ok(report)
 }
 
@@ -178,6 +267,33 @@ async fn wake_neighbours(
 }
 
 impl Context<'_> {
+    /// Looks at one node and does what is due there. Says whether the node could not be asked.
+    async fn run_node(
+        self,
+        wanted: Wanted,
+        moving: &mut BTreeSet<String>,
+    ) -> Result<(Report, bool), RunError> {
+        (self.progress)("reading what the gateway runs");
+        let author = wanted.author.clone();
+        let revision = wanted.revision.clone();
+        let look = look::look(self.app, self.stack, self.state, wanted, self.started_at).await;
+        let look = match look {
+            Ok(look) => look,
+            Err(error) => {
+                let is_unreachable = matches!(error, LookError::Target { .. });
+                let report = self.failed(Some(revision), Some(&author), &error).await?;
+                return Ok((report, is_unreachable));
+            }
+        };
+        moving.extend(look.plan.moving.values().cloned());
+        let report = if look.plan.writes() {
+            self.write(look).await?
+        } else {
+            self.record_only(look).await?
+        };
+        Ok((report, false))
+    }
+
     /// Whether the head that the host names is older than what we were told: a replica that lags
     /// behind. It is believed after a while, because branches do move back.
     async fn lags_behind(&self, head: &Revision) -> store::Result<bool> {
@@ -223,6 +339,8 @@ impl Context<'_> {
             changes: Vec::new(),
             message: Some(message),
             again_at: Some(again_at),
+            node: None,
+            nodes: Vec::new(),
         })
     }
 

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{
+    handwork,
     lease::Holding,
     look::{self, Look},
 };
@@ -22,7 +23,7 @@ use crate::{
     domain::{
         audit::event::{Actor, EventType, NewEvent},
         canonical::Digest,
-        plan::Change,
+        plan::{Change, REBASED},
         run::Trigger,
     },
     store::{self, StackState},
@@ -73,6 +74,8 @@ pub async fn sweep(app: &App, stacks: &[Arc<Stack>]) -> store::Result<Vec<String
 #[derive(Debug)]
 pub struct Drift {
     pub stack: String,
+    /// The node, for people.
+    pub node: String,
     pub look: Look,
 }
 
@@ -87,9 +90,16 @@ impl Drift {
             .filter(|change| change.drifted)
             .collect()
     }
+
+    /// Whether another version of the gateway prints objects otherwise, and that is not on record.
+    pub fn is_rebase(&self) -> bool {
+        let mut changes = self.look.plan.changes();
+        changes.any(|change| change.reason == REBASED)
+    }
 }
 
-/// Compares what is live with what the last run left, at the revision that was settled last.
+/// Compares what is live on one node with what the last run left, at the revision that was settled
+/// last.
 /// `None` when the stack has never been settled. The caller holds the target's lease.
 pub async fn check_drift(
     app: &App,
@@ -103,6 +113,7 @@ pub async fn check_drift(
     let look = look::look(app, stack, state, wanted, app.now()).await?;
     Ok(Some(Drift {
         stack: stack.name.clone(),
+        node: stack.target.address.clone(),
         look,
     }))
 }
@@ -119,7 +130,8 @@ pub async fn drift(app: &App, target: &str) -> anyhow::Result<Vec<Drift>> {
 }
 
 async fn drift_held(app: &App, target: &str) -> anyhow::Result<Vec<Drift>> {
-    let mut found = Vec::new();
+    let mut found: Vec<Drift> = Vec::new();
+    let mut is_seen = BTreeSet::new();
     // An open run must be resolved first: what it may have written is unknown, not drift.
     if !app.store.open_runs(target).await?.is_empty() {
         return Ok(found);
@@ -129,35 +141,61 @@ async fn drift_held(app: &App, target: &str) -> anyhow::Result<Vec<Drift>> {
         let Some(stack) = app.stack(&state.stack).filter(|_| at_rest) else {
             continue;
         };
-        match check_drift(app, stack, &state).await {
-            Ok(Some(drift)) => {
-                note(app, stack, &state, &drift).await?;
-                found.push(drift);
+        let mut drifts = Vec::new();
+        for node in stack.target.nodes() {
+            match check_drift(app, &stack.at(&node), &state).await {
+                Ok(Some(drift)) => {
+                    let Look {
+                        observation,
+                        inventory,
+                        ..
+                    } = &drift.look;
+                    if is_seen.insert(node.node.clone()) {
+                        let live = &observation.live;
+                        handwork::note_foreign(app, &node, live, inventory).await?;
+                    }
+                    drifts.push(drift);
+                }
+                Ok(None) => {}
+                Err(error) => warn!(
+                    stack = %stack.name, node = %node.address, %error,
+                    "the drift check could not look"
+                ),
             }
-            Ok(None) => {}
-            Err(error) => warn!(stack = %stack.name, %error, "the drift check could not look"),
         }
+        if !drifts.is_empty() {
+            note(app, stack, &state, &drifts).await?;
+        }
+        found.extend(drifts);
     }
     Ok(found)
 }
 
 /// Puts drift on record once, however often it is seen, and wants a run if it is to be reverted.
-async fn note(app: &App, stack: &Stack, state: &StackState, drift: &Drift) -> anyhow::Result<()> {
-    let changes = drift.changes();
+async fn note(
+    app: &App,
+    stack: &Stack,
+    state: &StackState,
+    drifts: &[Drift],
+) -> anyhow::Result<()> {
+    let changes: Vec<&Change> = drifts.iter().flat_map(Drift::changes).collect();
     let objects: BTreeSet<String> = changes
         .iter()
         .map(|change| change.object.to_string())
         .collect();
-    let fingerprint = drift_fingerprint(drift);
+    let fingerprint = fingerprint_of(drifts);
     if !changes.is_empty() && state.drift_seen != Some(fingerprint) {
         info!(stack = %stack.name, objects = changes.len(), "the live state has drifted");
-        let details: Vec<_> = changes
+        let details: Vec<_> = drifts
             .iter()
-            .map(|change| {
-                json!({
-                    "object": change.object,
-                    "what": change.reason,
-                    "fields": change.fields,
+            .flat_map(|drift| {
+                drift.changes().into_iter().map(|change| {
+                    json!({
+                        "object": change.object,
+                        "node": drift.node,
+                        "what": change.reason,
+                        "fields": change.fields,
+                    })
                 })
             })
             .collect();
@@ -187,21 +225,39 @@ async fn note(app: &App, stack: &Stack, state: &StackState, drift: &Drift) -> an
         DriftPolicy::Revert => true,
         DriftPolicy::Approve => state.drift_seen != Some(fingerprint),
     };
-    if !changes.is_empty() && wants_run {
+    let flapping = if wants_run && !changes.is_empty() {
+        handwork::flapping(app, stack, &changes).await?
+    } else {
+        None
+    };
+    if let Some(flapping) = flapping {
+        warn!(stack = %stack.name, "{}", flapping.message);
+        app.store
+            .postpone(
+                &stack.name,
+                state.attempt,
+                flapping.until,
+                &flapping.message,
+            )
+            .await?;
+    } else if !changes.is_empty() && wants_run
+        || changes.is_empty() && drifts.iter().any(Drift::is_rebase)
+    {
         app.store.want(&stack.id(), Trigger::Drift).await?;
     }
     Ok(())
 }
 
 /// Names one state of drift: which objects, and how they are.
-fn drift_fingerprint(drift: &Drift) -> Digest {
-    let live = &drift.look.observation.live;
-    let lines: Vec<_> = drift
-        .changes()
+fn fingerprint_of(drifts: &[Drift]) -> Digest {
+    let lines: Vec<_> = drifts
         .iter()
-        .map(|change| {
-            let now = live.get(&change.object).map(|seen| seen.digest);
-            json!([change.object, now])
+        .flat_map(|drift| {
+            let live = &drift.look.observation.live;
+            drift.changes().into_iter().map(move |change| {
+                let now = live.get(&change.object).map(|seen| seen.digest);
+                json!([drift.node, change.object, now])
+            })
         })
         .collect();
     Digest::of_json(&json!(lines))

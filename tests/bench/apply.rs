@@ -10,7 +10,7 @@ use super::{
     world::{Documents, Target, World, document},
 };
 
-const COUNT: usize = 1_000;
+pub const COUNT: usize = 1_000;
 
 pub async fn run() {
     for (name, documents) in [("classic", Documents::Classic), ("OAS", Documents::Oas)] {
@@ -41,7 +41,7 @@ pub async fn run() {
     }
 }
 
-async fn bare_client(target: &Target, documents: Documents) {
+pub async fn bare_client(target: &Target, documents: Documents) {
     let http = reqwest::Client::new();
     let path = match documents {
         Documents::Classic => "/tyk/apis",

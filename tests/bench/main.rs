@@ -1,4 +1,4 @@
-//! Benchmarks, run by hand: `cargo bench -- ingest`, `cargo bench -- apply`, `cargo bench -- plan`.
+//! Benchmarks, run by hand: `cargo bench -- NAME`, a file a NAME.
 //!
 //! Each figure is a ratio against a baseline that is measured in the same run, the two in turns,
 //! with a random pause before each so that a gateway's one-second tick is met at every phase. The
@@ -9,6 +9,7 @@
 mod apply;
 mod ingest;
 mod plan;
+mod refill;
 mod world;
 
 use std::time::Duration;
@@ -26,6 +27,9 @@ fn main() {
     }
     if wants("apply") {
         runtime.block_on(apply::run());
+    }
+    if wants("refill") {
+        runtime.block_on(refill::run());
     }
     if wants("plan") {
         runtime.block_on(plan::run());

@@ -98,7 +98,7 @@ fn what_is_left_out_has_a_sensible_value() {
     assert_eq!(repository.sweep, Duration::from_mins(3));
     assert!(repository.token.is_none());
     let target = &config.targets["production"];
-    assert_eq!(target.node.as_str(), "http://gateway:8080/");
+    assert_eq!(target.nodes[0].as_str(), "http://gateway:8080/");
     assert_eq!(target.org, "default");
     assert_eq!(
         (target.read_timeout, target.write_timeout),
@@ -229,7 +229,7 @@ fn every_key_is_read() {
         ("/etc/lockstep/../git/shop.git", true)
     );
     let target = &config.targets["staging"];
-    assert_eq!(target.node.as_str(), "https://gateway.example.com/tyk");
+    assert_eq!(target.nodes[0].as_str(), "https://gateway.example.com/tyk");
     assert_eq!(target.org, "5e9d9544a1dcd60001d0ed20");
     assert_eq!(
         (target.read_timeout, target.write_timeout),

@@ -28,10 +28,14 @@ use crate::support::{
 
 crate::in_both_modes! {
     a_process_that_dies_at_any_step_loses_nothing,
+    a_process_that_dies_between_two_nodes_leaves_none_behind,
     fifty_pushes_survive_kills_at_random_moments,
 }
 
-/// Every place at which a process may be asked to die.
+/// Where a process may be asked to die that has one node done and others to do.
+const BETWEEN_NODES: &str = "between-nodes";
+
+/// Every other place at which a process may be asked to die.
 const POINTS: &[&str] = &[
     "before-publish",
     "after-publish",
@@ -60,6 +64,7 @@ fn every_place_at_which_a_process_may_die_is_tested() {
     found.sort();
     found.dedup();
     let mut points = [POINTS, ELSEWHERE].concat();
+    points.push(BETWEEN_NODES);
     points.sort_unstable();
     assert_eq!(found, points);
 }
@@ -313,6 +318,37 @@ fn has_earlier_intent(write: &Seen, events: &[(Header, Value)]) -> bool {
 
 fn one_stack() -> Vec<(String, String, usize)> {
     vec![("shop".to_owned(), String::new(), 0)]
+}
+
+async fn a_process_that_dies_between_two_nodes_leaves_none_behind(mode: Mode) {
+    let mut around = Around::new(mode, 2, &one_stack()).await;
+    let file = around.folder.path().join("lockstep.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let (before, targets) = text.split_once("[target.t0]").unwrap();
+    let (_, stacks) = targets.split_once("[stack.").unwrap();
+    let nodes: Vec<String> = around.gateways.iter().map(Gateway::url).collect();
+    let text = format!(
+        "{before}[target.t0]\nkind = \"gateway\"\nnodes = {nodes:?}\nsecret = {{ env = \"GATEWAY\" }}\n[stack.{stacks}"
+    );
+    std::fs::write(&file, text).unwrap();
+    around
+        .repo
+        .write("ping.json", classic("ping", "/ping/", "http://first"));
+    around.repo.commit("first");
+    let mut server = around.start(Some(BETWEEN_NODES), &[]);
+    // The sweep may be faster than the push.
+    around.push(&server).await;
+    server.died().await;
+    assert_eq!(around.gateways[0].live_ids(), ["ping"]);
+    assert!(around.gateways[1].live_ids().is_empty());
+    around.end_leases().await;
+    let server = around.start(None, &[]);
+    let store = around.store().await;
+    around.at_rest(&store).await;
+    assert_eq!(around.gateways[1].live_ids(), ["ping"]);
+    drop(server);
+    around.check(&store).await;
+    around.finish(store).await;
 }
 
 async fn a_process_that_dies_at_any_step_loses_nothing(mode: Mode) {

@@ -41,6 +41,7 @@ crate::in_both_modes! {
     commits_are_marked_at_gitlab,
     no_secret_is_told_and_none_that_a_receiver_repeats_is_kept,
     a_database_that_is_older_than_what_it_told_is_noticed,
+    a_node_that_lags_behind_is_told_once_and_then_that_all_are_in_step,
 }
 
 const KEY: &[u8; 32] = b"notice-k3y-of-thirty-two-bytes!!";
@@ -761,6 +762,67 @@ async fn a_database_that_is_older_than_what_it_told_is_noticed(mode: Mode) {
     listener.says(500, "");
     report::compare_with_what_was_told(&app.app).await.unwrap();
     assert_eq!(behind().await, 2);
+    app.finish().await;
+}
+
+async fn a_node_that_lags_behind_is_told_once_and_then_that_all_are_in_step(mode: Mode) {
+    let listener = Listener::start();
+    let key = key();
+    let lines = format!(
+        "{}{}",
+        webhook(&listener).replace("\"drift\"", "\"lagged\""),
+        statuses(&listener, "shop")
+    );
+    let environment = [("NOTICE_KEY", key.as_str()), ("STATUS_TOKEN", TOKEN)];
+    let app = TestApp::with_environment(mode, &lines, &environment)
+        .await
+        .and_nodes(1)
+        .await;
+    report::open_sinks(&app.app).await.unwrap();
+    app.repo
+        .write("ping.json", classic("ping", "/ping/", "http://ping"));
+    app.push_well("first").await;
+    tell(&app).await;
+    let split = |told: Vec<Value>| -> (Vec<Value>, Vec<Value>) {
+        told.into_iter()
+            .partition(|told| told.get("type").is_some())
+    };
+    let (told, marks) = split(listener.take());
+    assert_eq!(types(&told), ["lockstep.run.succeeded"]);
+    assert_eq!(marks.last().unwrap()["state"], "success");
+
+    app.more[0].faults().answer(503, 1_000, |_| true);
+    for round in 0..2 {
+        app.repo.write(
+            "ping.json",
+            classic("ping", "/ping/", &format!("http://{round}")),
+        );
+        app.repo.commit("while a node is away");
+        app.push_webhook().await;
+        app.run_pending().await;
+    }
+    tell(&app).await;
+    let (told, marks) = split(listener.take());
+    assert_eq!(types(&told), ["lockstep.run.lagged"]);
+    let last = marks.last().unwrap();
+    assert_eq!(last["state"], "failure");
+    let address = app.more[0].url().replace("http://", "");
+    let description = last["description"].as_str().unwrap();
+    assert!(description.contains(&address), "{description}");
+    assert!(
+        told[0]["data"]["summary"]
+            .as_str()
+            .unwrap()
+            .contains(&address)
+    );
+
+    app.more[0].faults().clear();
+    app.forget_backoff().await;
+    app.run_pending().await;
+    tell(&app).await;
+    let (told, marks) = split(listener.take());
+    assert_eq!(types(&told), ["lockstep.run.recovered"]);
+    assert_eq!(marks.last().unwrap()["state"], "success");
     app.finish().await;
 }
 

@@ -726,6 +726,7 @@ async fn an_intent_becomes_a_run_with_its_outcomes(fixture: Fixture) {
     let NewRun {
         id,
         stack,
+        node: _,
         trigger,
         revision: at,
         previous,
@@ -1053,9 +1054,12 @@ async fn deletions_are_counted_from_a_time_on(fixture: Fixture) {
         .record_run(&lease, &new_run("run-1", 1), &intent, &end)
         .await
         .unwrap();
-    assert_eq!(store.deletions_since("shop", end.at).await.unwrap(), 2);
-    assert_eq!(store.deletions_since("shop", end.at + 1).await.unwrap(), 0);
-    assert_eq!(store.deletions_since("other", 0).await.unwrap(), 0);
+    assert_eq!(store.deletions_since("shop", "", end.at).await.unwrap(), 2);
+    assert_eq!(
+        store.deletions_since("shop", "", end.at + 1).await.unwrap(),
+        0
+    );
+    assert_eq!(store.deletions_since("other", "", 0).await.unwrap(), 0);
     assert!(store.was_settled("shop", &revision(1)).await.unwrap());
 }
 
@@ -2383,6 +2387,7 @@ fn delivery(id: &str, index: i64) -> Delivery {
 
 fn new_run(id: &str, claimed: i64) -> NewRun {
     NewRun {
+        node: String::new(),
         id: run_id(id),
         stack: "shop".to_owned(),
         trigger: Trigger::Push,
@@ -2465,6 +2470,8 @@ fn full_intent(run: &str, first: i64) -> Intent {
 
 fn finish(status: RunStatus, claimed: i64) -> Finish {
     Finish {
+        stands: None,
+        node: None,
         holds_deletions: None,
         status,
         message: None,

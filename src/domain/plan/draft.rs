@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Change, Held, Hold, Inputs, Plan, Prepared, Seen, is_collision_rename};
+use super::{Change, Held, Hold, Inputs, Plan, Prepared, REBASED, Seen, is_collision_rename};
 use crate::domain::{
     approval::{Remainder, Verdict},
     guard::{self, Budget, RequireApproval},
@@ -85,82 +85,92 @@ impl<'a> Draft<'a> {
     /// What one object of Git needs.
     fn want(&mut self, key: &ObjectKey, prepared: &Prepared, of_other_kind: Option<&ObjectKey>) {
         let owned = self.inputs.inventory.get(key);
-        let change = |action: Action, reason: &str| Change {
+        let change = Change {
             object: key.clone(),
-            action,
-            reason: reason.to_owned(),
+            action: Action::Create,
+            reason: String::new(),
             path: Some(prepared.object.path.clone()),
             before: owned.map(|owned| owned.desired),
             after: Some(prepared.digest),
             drifted: false,
             fields: Vec::new(),
         };
-        let mut moved_from = None;
-        if let Some(owned) = owned
-            && owned.stack != self.inputs.stack
-        {
-            if !self.inputs.neighbours.lets_go(&owned.stack, key) {
-                self.held.push(Held {
-                    change: change(Action::Update, "described by two stacks"),
-                    hold: Hold::OtherStack {
-                        stack: owned.stack.clone(),
-                    },
-                    message: format!(
-                        "{key} belongs to the stack {}: remove it there first, or from {} here",
-                        owned.stack, prepared.object.path
-                    ),
-                });
-                return;
-            }
-            moved_from = Some(owned.stack.as_str());
-        }
-        if self.inputs.released.contains(key) && owned.is_none() {
+        if let Some((hold, message)) = self.not_ours(key, prepared) {
             self.held.push(Held {
-                change: change(Action::Update, "the stack was told to let go of it"),
-                hold: Hold::Released,
-                message: format!(
-                    "{key} was released from the stack {} and is still described by {}: remove it \
-                     there, or take it back with `lockstep adopt {} {key} --reason …`",
-                    self.inputs.stack, prepared.object.path, self.inputs.stack
-                ),
+                change: Change {
+                    action: Action::Update,
+                    reason: "not this stack's".to_owned(),
+                    ..change
+                },
+                hold,
+                message,
             });
             return;
         }
         if let Some(other) = of_other_kind {
-            self.change_kind(
-                key,
-                other,
-                change(Action::Create, "changed its kind in Git"),
-            );
+            let reason = "changed its kind in Git".to_owned();
+            self.change_kind(key, other, Change { reason, ..change });
             return;
         }
-        let Some(seen) = self.inputs.live.get(key) else {
-            let gone = owned.is_some_and(|owned| owned.observed.is_some());
-            let reason = if gone {
-                "removed from the gateway since the last run"
-            } else {
-                "new in Git"
-            };
-            self.upserts.insert(
-                key.clone(),
-                Change {
-                    drifted: gone,
-                    before: None,
-                    ..change(Action::Create, reason)
-                },
-            );
+        if let Some(seen) = self.inputs.live.get(key) {
+            self.want_live(prepared, seen, change);
             return;
+        }
+        let drifted = owned.is_some_and(|owned| owned.observed.is_some());
+        let reason = if drifted {
+            "removed from the gateway since the last run"
+        } else {
+            "new in Git"
         };
-        let equal = self.inputs.equal.contains(key);
-        let Some(owned) = owned else {
+        let create = Change {
+            reason: reason.to_owned(),
+            drifted,
+            before: None,
+            ..change
+        };
+        self.upserts.insert(key.clone(), create);
+    }
+
+    /// Why an object that Git describes is none of this stack's business.
+    fn not_ours(&self, key: &ObjectKey, prepared: &Prepared) -> Option<(Hold, String)> {
+        let (inputs, path) = (&self.inputs, &prepared.object.path);
+        match inputs.inventory.get(key) {
+            Some(owned) if owned.stack == inputs.stack => None,
+            Some(owned) if inputs.neighbours.lets_go(&owned.stack, key) => None,
+            Some(owned) => {
+                let stack = owned.stack.clone();
+                let message = format!(
+                    "{key} belongs to the stack {stack}: remove it there first, or from {path} here"
+                );
+                Some((Hold::OtherStack { stack }, message))
+            }
+            None if inputs.released.contains(key) => {
+                let message = format!(
+                    "{key} was released from the stack {0} and is still described by {path}: remove \
+                     it there, or take it back with `lockstep adopt {0} {key} --reason …`",
+                    inputs.stack
+                );
+                Some((Hold::Released, message))
+            }
+            None => None,
+        }
+    }
+
+    /// What an object needs that Git describes and that is there.
+    fn want_live(&mut self, prepared: &Prepared, seen: &Seen, change: Change) {
+        let key = change.object.clone();
+        let equal = self.inputs.equal.contains(&key);
+        let adopt = |reason: &str| Change {
+            action: Action::Adopt,
+            reason: reason.to_owned(),
+            ..change.clone()
+        };
+        let Some(owned) = self.inputs.inventory.get(&key) else {
             if equal {
-                self.records.push(change(
-                    Action::Adopt,
-                    "already on the gateway, and as Git wants it",
-                ));
+                self.records
+                    .push(adopt("already on the gateway, and as Git wants it"));
             } else {
-                let update = change(Action::Update, "on the gateway, and not ours");
-                self.hold_foreign(update, seen);
+                self.hold_foreign(change, seen);
             }
             return;
         };
@@ -170,18 +180,17 @@ impl<'a> Draft<'a> {
             None => (false, true),
         };
         if equal && (drifted || unknown) && (!changed || unknown) {
-            let reason = if unknown {
+            self.records.push(adopt(if unknown {
                 "found as Git wants it"
             } else {
-                "another version of the gateway prints it otherwise"
-            };
-            self.records.push(change(Action::Adopt, reason));
+                REBASED
+            }));
             return;
         }
-        if let Some(stack) = moved_from {
-            let reason = format!("moved here from the stack {stack}");
+        if owned.stack != self.inputs.stack {
+            let reason = format!("moved here from the stack {}", owned.stack);
             if !(changed || drifted || unknown) {
-                self.records.push(change(Action::Adopt, &reason));
+                self.records.push(adopt(&reason));
                 return;
             }
             self.notes.push(format!("{key} {reason}"));
@@ -194,9 +203,11 @@ impl<'a> Draft<'a> {
             (false, false, true) => "not as the last run meant to leave it",
         };
         let update = Change {
+            action: Action::Update,
+            reason: reason.to_owned(),
             drifted,
             before: Some(if changed { owned.desired } else { seen.digest }),
-            ..change(Action::Update, reason)
+            ..change
         };
         let renamed = prepared
             .object
@@ -207,11 +218,16 @@ impl<'a> Draft<'a> {
             // The gateway keeps the name that it gave until the API is loaded anew.
             self.replace(update);
         } else {
-            self.upserts.insert(key.clone(), update);
+            self.upserts.insert(key, update);
         }
     }
 
-    fn hold_foreign(&mut self, update: Change, seen: &Seen) {
+    fn hold_foreign(&mut self, change: Change, seen: &Seen) {
+        let update = Change {
+            action: Action::Update,
+            reason: "on the gateway, and not ours".to_owned(),
+            ..change
+        };
         let message = format!(
             "{} is on the gateway, belongs to no stack and differs from {}: take it over with \
              `lockstep adopt {} {} --reason …`, make the two equal, or give the one in Git another id",

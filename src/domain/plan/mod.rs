@@ -435,6 +435,9 @@ fn write_change(f: &mut fmt::Formatter<'_>, change: &Change) -> fmt::Result {
 /// A diff that nobody reads to its end is cut in the text form; the JSON form has it whole.
 const FIELDS_SHOWN: usize = 40;
 
+/// Why an object is adopted anew after the gateway was upgraded.
+pub const REBASED: &str = "another version of the gateway prints it otherwise";
+
 /// Of two APIs on one route the gateway renames one to `<path>-<id>`, with `_` after it until it
 /// is unique.
 pub fn is_collision_rename(wanted: &Route, found: &Route, id: &str) -> bool {

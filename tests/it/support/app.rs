@@ -83,6 +83,8 @@ pub struct TestApp {
     pub folder: TempDir,
     pub repo: GitRepo,
     pub gateway: Gateway,
+    /// The other nodes of the target.
+    pub more: Vec<Gateway>,
     pub app: App,
     pub config_text: String,
     environment: BTreeMap<String, String>,
@@ -153,6 +155,7 @@ impl TestApp {
             folder,
             repo,
             gateway,
+            more: Vec::new(),
             app,
             config_text,
             environment,
@@ -163,6 +166,32 @@ impl TestApp {
             pushed: std::sync::Mutex::default(),
             shutdown,
         }
+    }
+
+    /// With so many further nodes of the target, each of which prints an address of its own.
+    pub async fn with_nodes(mode: Mode, lines: &str, further: usize) -> Self {
+        Self::with_stack(mode, lines).await.and_nodes(further).await
+    }
+
+    pub async fn and_nodes(self, further: usize) -> Self {
+        let mut app = self;
+        for number in 0..further {
+            let node = Gateway::start(GatewayOptions {
+                secret: GATEWAY_SECRET.to_owned(),
+                tick: Duration::from_millis(3),
+                public_address: Some(format!("node-{number}.example:8080")),
+                ..GatewayOptions::default()
+            });
+            app.more.push(node.await.unwrap());
+        }
+        let one = format!("[\"{}\"]", app.gateway.url());
+        let all: Vec<String> = std::iter::once(&app.gateway)
+            .chain(&app.more)
+            .map(Gateway::url)
+            .collect();
+        app.config_text = app.config_text.replace(&one, &format!("{all:?}"));
+        app.app = app.another_worker().await;
+        app
     }
 
     pub fn config(&self) -> Config {
@@ -388,7 +417,9 @@ impl TestApp {
     /// What must hold after every scenario: the gateway was used as it must be, the history is
     /// whole, and no secret is anywhere.
     pub async fn finish(self) {
-        assert_eq!(self.gateway.misuse(), Vec::<String>::new());
+        for gateway in std::iter::once(&self.gateway).chain(&self.more) {
+            assert_eq!(gateway.misuse(), Vec::<String>::new());
+        }
         self.app.store.verify_history().await.unwrap().unwrap();
         let marker = "a-text-that-is-searched-for";
         let repeated = self.app.store.stack_states().await.unwrap();
