@@ -2,8 +2,10 @@
 
 mod audit;
 mod demo;
+mod diff;
 mod drift;
 mod history;
+mod import;
 mod notify;
 mod objects;
 mod output;
@@ -59,6 +61,8 @@ enum Command {
     Demo(demo::Demo),
     Serve(serve::Serve),
     Validate(validate::Validate),
+    Import(import::Import),
+    Diff(diff::Diff),
     Plan(plan::Plan),
     Sync(sync::Sync),
     Drift(drift::Drift),
@@ -144,6 +148,8 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Demo(demo) => demo.run(&context).await,
         Command::Serve(serve) => serve.run(&context).await,
         Command::Validate(validate) => validate.run(&context),
+        Command::Import(import) => import.run(&context).await,
+        Command::Diff(diff) => diff.run(&context).await,
         Command::Plan(plan) => plan.run(&context).await,
         Command::Sync(sync) => sync.run(&context).await,
         Command::Drift(drift) => drift.run(&context).await,

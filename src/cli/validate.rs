@@ -93,7 +93,7 @@ fn print(read: &Result<manifest::Manifests, Vec<manifest::Problem>>, files: usiz
 }
 
 /// The selected files below a folder, or the one file that was named.
-fn collect(
+pub(super) fn collect(
     root: &Path,
     path: &Path,
     selection: &Selection,

@@ -84,7 +84,7 @@ impl Masker {
     pub fn mask_at(&self, pointer: &str, value: &Value, hide_all: bool) -> Value {
         let mut masked = value.clone();
         let mut place = pointer.to_owned();
-        if pointer.split('/').any(is_secret_name) {
+        if pointer.split('/').any(is_secret_name) || is_key_of_scheme(pointer) {
             self.hide_texts(&mut masked, &mut place);
         } else {
             // A header's value stands apart from its name, so it is hidden whatever the name.
@@ -106,7 +106,9 @@ impl Masker {
                 for (name, member) in members.iter_mut() {
                     let length = pointer.len();
                     push_token(pointer, name);
-                    let secret = is_secret_name(name) || (named_secret && name == "value");
+                    let secret = is_secret_name(name)
+                        || (named_secret && name == "value")
+                        || is_key_of_scheme(pointer);
                     if secret {
                         self.hide_texts(member, pointer);
                     } else {
@@ -172,6 +174,11 @@ fn is_secret_name(name: &str) -> bool {
     !NOT_SECRET.contains(&plain.as_str())
         && (SECRET_NAMES.contains(&plain.as_str())
             || SECRET_ENDINGS.iter().any(|ending| plain.ends_with(ending)))
+}
+
+/// The key with which an OAS document's JWT scheme checks signatures, which is called `source`.
+fn is_key_of_scheme(pointer: &str) -> bool {
+    pointer.ends_with("/source") && pointer.contains("/authentication/securitySchemes/")
 }
 
 /// `https://user:password@host`, a bearer token in a header's text, or a private key.
@@ -246,6 +253,7 @@ mod tests {
             "proxy": {"target_url": "https://user:s3cr3t-6@up.example/"},
             "headers": ["Bearer s3cr3t-7-long-enough"],
             "event": {"client_secret": ["s3cr3t-8"]},
+            "server": {"authentication": {"securitySchemes": {"jwt": {"source": "s3cr3t-10"}}}},
             "key": "-----BEGIN EC PRIVATE KEY-----s3cr3t-9",
             "tokenUrl": "https://idp.example/token"
         });

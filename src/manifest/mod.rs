@@ -9,6 +9,7 @@ mod checks;
 mod native;
 mod operator;
 mod source;
+pub mod write;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

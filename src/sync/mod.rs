@@ -2,10 +2,12 @@
 //!
 //! Reading order: [`worker`] turns pushes into work, [`run`] is one run from top to bottom,
 //! [`look`] is its first half, [`apply`] its second; [`recover`] resolves what a dead worker left,
-//! [`schedule`] holds the timers, [`report`] tells what came of it.
+//! [`schedule`] holds the timers, [`report`] tells what came of it. [`import`] reads a target for
+//! those who have no stack yet.
 
 pub mod apply;
 pub mod handwork;
+pub mod import;
 pub mod lease;
 mod leaving;
 pub mod look;

@@ -80,8 +80,8 @@ impl Desk {
 fn help_of_every_command_teaches() {
     let folder = tempfile::tempdir().unwrap();
     let commands = [
-        "demo", "serve", "validate", "plan", "sync", "drift", "status", "history", "show", "audit",
-        "sandbox",
+        "demo", "serve", "validate", "import", "diff", "plan", "sync", "drift", "status",
+        "history", "show", "audit", "sandbox",
     ];
     let (code, overview, err) = lockstep(folder.path(), &[], &["--help"]);
     assert_eq!((code, err.as_str()), (0, ""));
@@ -96,7 +96,7 @@ fn help_of_every_command_teaches() {
         assert!(help.contains("--config"), "{command}: {help}");
     }
     // A command that can leave with 2 says when.
-    for command in ["plan", "sync", "drift"] {
+    for command in ["plan", "sync", "drift", "diff"] {
         let (_, help, _) = lockstep(folder.path(), &[], &[command, "--help"]);
         assert!(help.contains("Exit code 0"), "{command}: {help}");
     }

@@ -9,6 +9,7 @@ mod gateway_client;
 mod gateway_contract;
 mod git;
 mod handwork;
+mod import;
 mod manifest;
 mod nodes;
 mod normalize;

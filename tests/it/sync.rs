@@ -760,7 +760,7 @@ async fn an_object_that_vanishes_beside_the_change_is_looked_for_again(mode: Mod
 }
 
 /// Every sample that can be translated, in as few commits as their ids and paths allow.
-fn batches_of_samples(shared: &Path) -> Vec<Vec<SourceFile>> {
+pub fn batches_of_samples(shared: &Path) -> Vec<Vec<SourceFile>> {
     let mut paths = Vec::new();
     let mut folders = vec![
         shared.join("samples/manifests"),

@@ -19,7 +19,7 @@ pub(super) fn comparable(body: &Value) -> Value {
 }
 
 /// Members that the gateway keeps as free JSON.
-fn is_verbatim(pointer: &str) -> bool {
+pub(super) fn is_verbatim(pointer: &str) -> bool {
     let tokens: Vec<&str> = pointer.split('/').skip(1).collect();
     match tokens.as_slice() {
         ["config_data"]

@@ -9,6 +9,7 @@
 mod classic;
 mod oas;
 mod policy;
+mod slim;
 
 use serde_json::Value;
 
@@ -17,6 +18,8 @@ use super::{
     object::Kind,
     secrets::has_references,
 };
+
+pub use slim::slim;
 
 /// What a body says, in a form in which equal means equal: for a document from Git, and for one
 /// read from the endpoint of its own kind.

@@ -186,6 +186,91 @@ fn settle_security(body: &mut Value) {
     }
 }
 
+/// A document that was read without the addresses that the gateway wrote into it, and with an
+/// order where every read has another one.
+pub(super) fn slim(body: &Value) -> Value {
+    let mut body = body.clone();
+    let listen_path = body
+        .pointer("/x-tyk-api-gateway/server/listenPath/value")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_owned();
+    if let Some(members) = body.as_object_mut() {
+        if members.get("components").is_some_and(is_zero) {
+            members.remove("components");
+        }
+        if let Some(Value::Array(servers)) = members.get_mut("servers") {
+            let own = own_servers(servers, listen_path.trim_end_matches('/'));
+            servers.drain(..own);
+            if servers.is_empty() {
+                members.remove("servers");
+            }
+        }
+    }
+    if let Some(extension) = body.get_mut("x-tyk-api-gateway") {
+        settle_order(extension, &mut EXTENSION.to_owned());
+    }
+    body
+}
+
+/// How many of a document's first servers are the gateway's: it writes its own before those of
+/// the user, all with one host or none, at the listen path or below it.
+fn own_servers(servers: &[Value], listen_path: &str) -> usize {
+    let mut own_host = None;
+    for (index, server) in servers.iter().enumerate() {
+        let alone = server.as_object().filter(|members| members.len() == 1);
+        let url = alone.and_then(|members| members.get("url")?.as_str());
+        let (host, path) = match url.map(|url| (url, url.split_once("://"))) {
+            Some((url, None)) => (None, url),
+            Some((_, Some(("http" | "https", rest)))) => {
+                let (host, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+                (Some(host), path)
+            }
+            Some(_) | None => return index,
+        };
+        let is_here = path
+            .strip_prefix(listen_path)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?']));
+        if !is_here || host.is_some_and(|host| *own_host.get_or_insert(host) != host) {
+            return index;
+        }
+    }
+    servers.len()
+}
+
+/// Lists that every read has in another order, by the name of the member.
+const RESTLESS: &[&str] = &["domainToCertificateMapping", "eventHandlers"];
+
+fn settle_order(value: &mut Value, pointer: &mut String) {
+    if is_verbatim(pointer) {
+        return;
+    }
+    match value {
+        Value::Object(members) => {
+            for (name, member) in members.iter_mut() {
+                let length = pointer.len();
+                push_token(pointer, name);
+                settle_order(member, pointer);
+                pointer.truncate(length);
+                if let Value::Array(items) = member
+                    && RESTLESS.contains(&name.as_str())
+                {
+                    items.sort_by_cached_key(canonical);
+                }
+            }
+        }
+        Value::Array(items) => {
+            for (index, item) in items.iter_mut().enumerate() {
+                let length = pointer.len();
+                push_token(pointer, &index.to_string());
+                settle_order(item, pointer);
+                pointer.truncate(length);
+            }
+        }
+        _ => {}
+    }
+}
+
 /// Takes out of a document that was read what the gateway adds by itself, as far as it was not
 /// asked for: a member that Git does not name is the gateway's to fill.
 pub(super) fn drop_additions(wanted: &Value, found: &mut Value) {
