@@ -2,7 +2,7 @@
 //! once.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -13,15 +13,20 @@ use secrecy::ExposeSecret;
 use url::Url;
 
 use crate::{
-    config::{self, Config, DriftPolicy, Embedded, Protect, ScaledOut, SecretKey, Storage},
-    domain::{approval::Identity, plan::Rules, run::RunId, secrets::Masker, window::Freeze},
+    config::{
+        self, Config, DriftPolicy, Embedded, Protect, ScaledOut, SecretKey, StackNames, Storage,
+    },
+    domain::{
+        approval::Identity, notice::News, plan::Rules, run::RunId, secrets::Masker, window::Freeze,
+    },
     git::{self, BranchName, Location, Mirrors, Remote, RepoPath, Selection},
     keys::InstallationKey,
     metrics::Metrics,
+    notify::{self, GitHost, GitHub, GitLab, Place, Receiver, Sender, Slack, Webhook},
     queue::JetStream,
     store::{LocalQueue, PgOptions, QueueLimits, StackState, StackTarget, Store},
     tyk::gateway,
-    webhook::RepositoryName,
+    webhook::{Host, RepositoryName},
 };
 
 /// A Tyk installation as it is reached at one of its nodes. Each node is read, applied, reloaded
@@ -100,6 +105,27 @@ impl Stack {
     }
 }
 
+/// Somebody who is told of the history's news.
+#[derive(Debug)]
+pub struct Sink {
+    /// The section that it is configured in: `notify.NAME` or `repository.NAME`.
+    pub name: String,
+    pub tells: Tells,
+}
+
+/// What a sink is told, and by whom.
+#[derive(Debug)]
+pub enum Tells {
+    /// Notices of some kinds, about some stacks.
+    Notices {
+        receiver: Receiver,
+        news: BTreeSet<News>,
+        stacks: StackNames,
+    },
+    /// How the commits of a repository stand, at its host.
+    Commits { repository: String, host: GitHost },
+}
+
 /// Where pushes wait: a table of the embedded store, or JetStream.
 #[derive(Clone)]
 pub enum Queue {
@@ -126,6 +152,11 @@ pub struct App {
     pub targets: Arc<BTreeMap<String, Arc<Target>>>,
     /// Who may approve, by name.
     pub people: Arc<BTreeMap<String, Identity>>,
+    pub sinks: Arc<Vec<Arc<Sink>>>,
+    /// For how long news is told, and tried to be told.
+    pub news_patience: Duration,
+    /// Where a person can read more.
+    pub place: Place,
     pub config_hash: String,
     /// Where the end of the history is noted outside of the database.
     pub witness: Option<PathBuf>,
@@ -161,6 +192,9 @@ impl App {
             stacks: Arc::new(stacks),
             targets: Arc::new(targets),
             people: Arc::new(people),
+            sinks: Arc::new(sinks(config, notify::Options::default())?),
+            news_patience: Duration::from_hours(24),
+            place: Place(config.server.public_url.clone()),
             config_hash: config.hash().to_owned(),
             witness: config.witness.clone(),
             folder,
@@ -367,4 +401,56 @@ fn stacks(
         stacks.insert(built.name.clone(), Arc::new(built));
     }
     Ok(stacks)
+}
+
+/// Everybody who is told of news.
+pub fn sinks(config: &Config, options: notify::Options) -> anyhow::Result<Vec<Arc<Sink>>> {
+    let sender = Sender::new(options).context("cannot make the client for notices")?;
+    let mut sinks = Vec::new();
+    for (name, notify) in &config.notify {
+        let receiver = match &notify.receiver {
+            config::Receiver::Webhook { address, key } => Receiver::Webhook(Webhook::new(
+                sender.clone(),
+                address.url().clone(),
+                key.clone(),
+            )),
+            config::Receiver::Slack { address } => {
+                Receiver::Slack(Slack::new(sender.clone(), address.url().clone()))
+            }
+        };
+        sinks.push(Arc::new(Sink {
+            name: format!("notify.{name}"),
+            tells: Tells::Notices {
+                receiver,
+                news: notify.events.clone(),
+                stacks: notify.stacks.clone(),
+            },
+        }));
+    }
+    for (name, repository) in &config.repositories {
+        let (Some(status), Some(announced)) = (&repository.status, &repository.webhook) else {
+            continue;
+        };
+        let place = || format!("repository.{name}.status");
+        let webhook = config
+            .webhooks
+            .get(&announced.webhook)
+            .with_context(place)?;
+        let host = webhook.secrets.scheme().host();
+        let api = repository.status_api(host).with_context(place)?;
+        let (full_name, token) = (announced.full_name.clone(), status.token.clone());
+        let sender = sender.clone();
+        let host = match host {
+            Host::GitHub => GitHost::GitHub(GitHub::new(sender, api, full_name, token)),
+            Host::GitLab => GitHost::GitLab(GitLab::new(sender, api, full_name, token)),
+        };
+        sinks.push(Arc::new(Sink {
+            name: format!("repository.{name}"),
+            tells: Tells::Commits {
+                repository: name.as_str().to_owned(),
+                host,
+            },
+        }));
+    }
+    Ok(sinks)
 }

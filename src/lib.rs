@@ -13,7 +13,7 @@
 //!    Small ones beside them: [`keys`], [`metrics`], [`crash`], and [`message`], what travels
 //!    through the queue.
 //! 3. The edges: [`git`], [`queue`] (JetStream), [`store`] (SQLite, Postgres, the local queue),
-//!    [`tyk`] (the gateway's client).
+//!    [`tyk`] (the gateway's client), [`notify`] (who is told of news).
 //! 4. [`app`]: what a running process holds.
 //! 5. [`sync`]: messages to runs, runs to a gateway that is in step. [`sync::run`] is the product
 //!    on one page.
@@ -43,6 +43,7 @@ pub mod keys;
 pub mod manifest;
 pub mod message;
 pub mod metrics;
+pub mod notify;
 pub mod queue;
 pub mod sandbox;
 pub mod store;

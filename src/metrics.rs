@@ -16,6 +16,12 @@ use prometheus_client::{
 use crate::domain::run::{Action, Outcome, RunStatus};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct NoticeLabels {
+    pub sink: String,
+    pub outcome: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct DeliveryLabels {
     pub webhook: String,
     pub outcome: String,
@@ -39,6 +45,7 @@ pub struct Metrics {
     deliveries: Family<DeliveryLabels, Counter>,
     runs: Family<RunLabels, Counter>,
     changes: Family<ChangeLabels, Counter>,
+    notices: Family<NoticeLabels, Counter>,
     push_to_live: Histogram,
     run_seconds: Histogram,
 }
@@ -49,6 +56,7 @@ impl Default for Metrics {
             deliveries: Family::default(),
             runs: Family::default(),
             changes: Family::default(),
+            notices: Family::default(),
             push_to_live: Histogram::new(exponential_buckets(0.25, 2.0, 14)),
             run_seconds: Histogram::new(exponential_buckets(0.05, 2.0, 14)),
         }
@@ -61,6 +69,7 @@ impl Metrics {
             deliveries,
             runs,
             changes,
+            notices,
             push_to_live,
             run_seconds,
         } = self;
@@ -74,6 +83,11 @@ impl Metrics {
             "lockstep_changes",
             "Changes of runs by action and outcome",
             changes.clone(),
+        );
+        registry.register(
+            "lockstep_notices",
+            "Attempts to tell somebody of news, by sink and outcome: told, failed, gave-up",
+            notices.clone(),
         );
         registry.register(
             "lockstep_push_to_live_seconds",
@@ -111,6 +125,15 @@ impl Metrics {
             .get_or_create(&ChangeLabels {
                 action: action.to_string(),
                 outcome: outcome.to_string(),
+            })
+            .inc();
+    }
+
+    pub fn notice(&self, sink: &str, outcome: &str) {
+        self.notices
+            .get_or_create(&NoticeLabels {
+                sink: sink.to_owned(),
+                outcome: outcome.to_owned(),
             })
             .inc();
     }

@@ -8,6 +8,7 @@ mod drift;
 mod history;
 mod hold;
 mod import;
+mod notify;
 mod objects;
 mod output;
 mod ownership;
@@ -83,6 +84,8 @@ enum Command {
     Token(token::Token),
     #[command(subcommand)]
     Audit(audit::Audit),
+    #[command(subcommand)]
+    Notify(notify::Notify),
     #[command(subcommand)]
     Sandbox(sandbox::Sandbox),
 }
@@ -173,6 +176,7 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Show(show) => show.run(&context).await,
         Command::Token(token) => token.run(&context).await,
         Command::Audit(audit) => audit.run(&context).await,
+        Command::Notify(notify) => notify.run(&context).await,
         Command::Sandbox(sandbox) => sandbox.run().await,
     }
 }

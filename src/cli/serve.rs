@@ -16,7 +16,7 @@ use crate::{
     domain::audit::event::{Actor, EventType, NewEvent},
     http::{self, api::auth::Api, receiver::Receiver},
     metrics::Metrics,
-    sync::{schedule, witness, worker},
+    sync::{report, schedule, witness, worker},
 };
 
 /// Receive webhooks and keep every stack in step, until told to stop.
@@ -140,6 +140,8 @@ impl Running {
         let shutdown = CancellationToken::new();
         let mut tasks = tokio::task::JoinSet::new();
         if let Some(app) = &app {
+            // Whoever is new is told of what happens from here on.
+            report::open_sinks(app).await?;
             record(app, EventType::ServerStarted, address).await?;
             if let Queue::Local(local) = &app.queue {
                 local.take_back().await?;
@@ -149,6 +151,7 @@ impl Running {
                 nudge.clone(),
                 shutdown.clone(),
             ));
+            tasks.spawn(report::run_until_shutdown(app.clone(), shutdown.clone()));
             tasks.spawn(schedule::run_until_shutdown(
                 app.clone(),
                 nudge,

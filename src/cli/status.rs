@@ -12,6 +12,7 @@ use crate::{
     sync::{
         self,
         approval::{Waiting, waiting},
+        report::{self, Standing},
     },
 };
 
@@ -42,7 +43,9 @@ impl Status {
             state.hold.take_if(|hold| hold.is_over(app.now()));
         }
         states.sort_by(|left, right| left.stack.cmp(&right.stack));
-        let holders = app.store.leases().await?;
+        let mut holders = app.store.leases().await?;
+        holders.retain(|holder| app.targets.contains_key(&holder.target));
+        let sinks = report::standings(&app).await?;
         let nodes = nodes(&app).await?;
         let mut awaiting: BTreeMap<&str, Vec<Waiting>> = BTreeMap::new();
         for (name, stack) in app.stacks.iter() {
@@ -91,7 +94,8 @@ impl Status {
                     })
                 })
                 .collect();
-            output::json(&json!({"stacks": stacks, "leases": leases}))?;
+            let sinks: Vec<_> = sinks.iter().map(sink_json).collect();
+            output::json(&json!({"stacks": stacks, "leases": leases, "sinks": sinks}))?;
             return Ok(Exit::Done);
         }
         let rows = states
@@ -121,6 +125,11 @@ impl Status {
             rows,
         );
         remarks(&app, &states);
+        for standing in &sinks {
+            if let Some(problem) = &standing.problem {
+                output::text(&format!("\n{}: {problem}", standing.sink));
+            }
+        }
         for node in &nodes {
             output::text(&node.text());
         }
@@ -154,6 +163,25 @@ fn remarks(app: &App, states: &[StackState]) {
 
 fn frozen_until(app: &App, state: &StackState) -> Option<i64> {
     app.stack(&state.stack)?.freeze.frozen_until(app.now())
+}
+
+fn sink_json(standing: &Standing) -> serde_json::Value {
+    let Standing {
+        sink,
+        problem,
+        failing_since,
+        untold_since,
+        again_at,
+        told_at,
+    } = standing;
+    json!({
+        "sink": sink,
+        "problem": problem,
+        "failing_since": failing_since.map(output::rfc3339),
+        "untold_since": untold_since.map(output::rfc3339),
+        "again_at": again_at.map(output::rfc3339),
+        "told_at": told_at.map(output::rfc3339),
+    })
 }
 
 /// One node of a target of several, for one stack.

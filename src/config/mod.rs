@@ -5,6 +5,7 @@
 //! Secrets stand outside the file; the file only says where. This module never writes anything, never opens a
 //! connection, and never puts a secret into a problem's text or into `Debug`.
 
+mod notify;
 mod person;
 mod problem;
 mod reader;
@@ -26,9 +27,10 @@ use toml::de::DeTable;
 
 use self::reader::{Absent, Read, Reader, Role};
 pub use self::{
+    notify::{Address, Notify, Receiver, StackNames},
     person::Person,
     problem::{ConfigErrors, Problem},
-    repository::{Repository, RepositoryUrl, RepositoryWebhook},
+    repository::{CommitStatuses, Repository, RepositoryUrl, RepositoryWebhook},
     secret_key::{InvalidSecretKey, SecretKey},
     server::Server,
     stack::{DriftPolicy, FileFilter, Protect, RepositoryPath, Stack},
@@ -55,6 +57,7 @@ pub struct Config {
     pub targets: BTreeMap<Name, Target>,
     pub stacks: BTreeMap<Name, Stack>,
     pub people: BTreeMap<Name, Person>,
+    pub notify: BTreeMap<Name, Notify>,
     hash: String,
 }
 
@@ -87,6 +90,7 @@ impl Config {
                 targets: parts.targets,
                 stacks: parts.stacks,
                 people: parts.people,
+                notify: parts.notify,
                 hash: parts.hash,
             })
         });
@@ -137,6 +141,7 @@ struct Parts {
     targets: BTreeMap<Name, Target>,
     stacks: BTreeMap<Name, Stack>,
     people: BTreeMap<Name, Person>,
+    notify: BTreeMap<Name, Notify>,
     hash: String,
 }
 
@@ -160,6 +165,7 @@ fn read<T>(reader: &Reader<'_>, assemble: impl FnOnce(Parts) -> Read<T>) -> Read
     let targets = root.named_sections("target");
     let stacks = root.named_sections("stack");
     let people = root.named_sections("person");
+    let notify = root.named_sections("notify");
     root.refuse_unknown_keys();
 
     let approvals = stack::Approvals {
@@ -176,6 +182,7 @@ fn read<T>(reader: &Reader<'_>, assemble: impl FnOnce(Parts) -> Read<T>) -> Read
             stack::read(section, &repositories.names(), &targets.names(), approvals)
         }),
         people: people.read(person::read),
+        notify: notify.read(|section| notify::read(section, &stacks.names())),
         webhooks: webhooks.read(webhook::read),
         targets: targets.read(target::read),
         hash: reader::canonical_hash(document.get_ref()),

@@ -185,6 +185,20 @@ impl<'r> Section<'r> {
         }
     }
 
+    /// A table of this section, with keys of its own.
+    pub(super) fn table(&self, key: &'static str) -> Read<Option<Section<'r>>> {
+        let Some(field) = self.field(key) else {
+            return Ok(None);
+        };
+        Ok(Some(Section {
+            reader: self.reader,
+            table: Some(field.table()?),
+            path: field.path,
+            line: Some(field.line),
+            asked: RefCell::default(),
+        }))
+    }
+
     /// `[key.one]`, `[key.two]` …
     pub(super) fn named_sections(&self, key: &'static str) -> NamedSections<'r> {
         let mut sections = BTreeMap::new();

@@ -2,14 +2,16 @@
 
 use std::{collections::BTreeSet, fmt, path::Path, time::Duration};
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
+use url::Url;
 
 use super::{
     Name,
+    notify::over_tls,
     reader::{Field, Read, Section},
     values::{duration, is_loopback, parse_url},
 };
-use crate::webhook::RepositoryName;
+use crate::webhook::{Host, RepositoryName};
 
 const DEFAULT_SWEEP: Duration = Duration::from_mins(3);
 const SHORTEST_SWEEP: Duration = Duration::from_secs(10);
@@ -23,6 +25,35 @@ pub struct Repository {
     pub token: Option<SecretString>,
     /// How often the head is asked for, whether or not a webhook said something.
     pub sweep: Duration,
+    /// `None`: commits are not marked.
+    pub status: Option<CommitStatuses>,
+}
+
+/// How the host is told what became of its commits.
+#[derive(Clone, Debug)]
+pub struct CommitStatuses {
+    /// A token that may write statuses.
+    pub token: SecretString,
+    /// The address of the host's REST API, where it is not the usual one.
+    api: Option<Url>,
+}
+
+impl Repository {
+    /// Where a host of this kind has its REST API.
+    pub fn status_api(&self, host: Host) -> Option<Url> {
+        if let Some(api) = &self.status.as_ref()?.api {
+            return Some(api.clone());
+        }
+        let mut url = parse_url(&self.url.0).ok()?;
+        if host == Host::GitHub && url.host_str() == Some("github.com") {
+            return Url::parse("https://api.github.com").ok();
+        }
+        url.set_path(match host {
+            Host::GitHub => "/api/v3",
+            Host::GitLab => "/api/v4",
+        });
+        Some(url)
+    }
 }
 
 /// Which of a webhook's deliveries are about this repository.
@@ -98,6 +129,8 @@ pub(super) fn read(section: &Section<'_>, webhooks: &BTreeSet<&Name>) -> Read<Re
         field.parse(duration(SHORTEST_SWEEP, LONGEST_SWEEP))
     });
 
+    let status_field = section.field("status");
+    let status = read_status(section);
     let url = url?;
     if let Some(field) = token_field.filter(|_| url.is_local_path()) {
         return Err(field.problem(&"has no use with a local path"));
@@ -115,12 +148,50 @@ pub(super) fn read(section: &Section<'_>, webhooks: &BTreeSet<&Name>) -> Read<Re
         }
         (None, _, _) => None,
     };
+    let status = status?;
+    if let (Some(status), Some(field)) = (&status, status_field) {
+        if webhook.is_none() {
+            return Err(field.problem(&"needs webhook, which says what kind of host it is"));
+        }
+        if status.api.is_none() && url.is_local_path() {
+            return Err(field.problem(
+                &"needs api: the address of the host's REST API cannot be told from a local path",
+            ));
+        }
+    }
     Ok(Repository {
         url,
+        status,
         webhook,
         token: token?,
         sweep: sweep?,
     })
+}
+
+fn read_status(section: &Section<'_>) -> Read<Option<CommitStatuses>> {
+    let Some(section) = section.table("status")? else {
+        return Ok(None);
+    };
+    let token = section.required("token").and_then(|field| {
+        let token = field.worker_secret()?;
+        let is_visible = token
+            .expose_secret()
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic());
+        if is_visible {
+            Ok(token)
+        } else {
+            Err(field.problem(&"a token has no spaces, line breaks or letters beyond ASCII"))
+        }
+    });
+    let api = section.optional("api", |field| {
+        field.parse(|text| over_tls(parse_url(text)?))
+    });
+    section.refuse_unknown_keys();
+    Ok(Some(CommitStatuses {
+        token: token?,
+        api: api?,
+    }))
 }
 
 /// `..` parts stay: what they lead to is for the file system to say, which knows about links.

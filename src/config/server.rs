@@ -2,11 +2,16 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use super::reader::{Read, Section};
+use super::{
+    reader::{Read, Section},
+    values::parse_url,
+};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
     pub listen: SocketAddr,
+    /// Where people reach this server; without a slash at its end. Links begin with it.
+    pub public_url: Option<String>,
 }
 
 pub(super) fn read(section: &Section<'_>) -> Read<Server> {
@@ -18,6 +23,18 @@ pub(super) fn read(section: &Section<'_>) -> Read<Server> {
             )
         })
     });
+    let public_url = section.optional("public_url", |field| {
+        field.parse(|text| {
+            let url = parse_url(text)?;
+            if !matches!(url.scheme(), "https" | "http") {
+                return Err("must begin with https:// or http://".to_owned());
+            }
+            Ok(url.as_str().trim_end_matches('/').to_owned())
+        })
+    });
     section.refuse_unknown_keys();
-    Ok(Server { listen: listen? })
+    Ok(Server {
+        listen: listen?,
+        public_url: public_url?,
+    })
 }

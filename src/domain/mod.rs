@@ -6,7 +6,8 @@
 //! with what Git says, [`inventory`] says what a stack owns, [`plan`] turns desired × live ×
 //! inventory into changes, [`guard`] holds back what could hurt, [`approval`] says who may let it
 //! go and [`token`] how they prove who they are, [`window`] says when nothing goes live, [`run`] is
-//! one attempt to converge, [`audit`] is the history's format.
+//! one attempt to converge, [`audit`] is the history's format, [`notice`] what of it people are
+//! told.
 
 pub mod approval;
 pub mod audit;
@@ -15,6 +16,7 @@ pub mod diff;
 pub mod guard;
 pub mod inventory;
 pub mod normalize;
+pub mod notice;
 pub mod object;
 pub mod plan;
 pub mod revision;

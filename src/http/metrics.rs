@@ -23,7 +23,7 @@ use crate::{
     domain::run::RunStatus,
     metrics::seconds,
     store::{self, StackState},
-    sync::hold::lets_begin,
+    sync::{hold::lets_begin, report},
 };
 
 pub fn router() -> Router<Arc<State>> {
@@ -35,6 +35,11 @@ type FloatGauge = Gauge<f64, AtomicU64>;
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct StackLabel {
     stack: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SinkLabel {
+    sink: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -50,7 +55,8 @@ async fn metrics(Shared(state): Shared<Arc<State>>) -> Response {
     let queue_up: Gauge = Gauge::default();
     if let Some(app) = &state.app {
         let read = tokio::time::timeout(PATIENCE, of_store(app, &mut registry)).await;
-        let is_up = matches!(read, Ok(Ok(())));
+        let sinks = tokio::time::timeout(PATIENCE, of_sinks(app, &mut registry)).await;
+        let is_up = matches!((read, sinks), (Ok(Ok(())), Ok(Ok(()))));
         store_up.set(i64::from(is_up));
         registry.register("lockstep_store_up", "Whether the store answers", store_up);
     }
@@ -138,6 +144,9 @@ async fn of_store(app: &App, registry: &mut Registry) -> store::Result<()> {
         lease_age.get_or_create(&TargetLabel { target }).set(0.0);
     }
     for lease in app.store.leases().await? {
+        if !app.targets.contains_key(&lease.target) {
+            continue;
+        }
         lease_age
             .get_or_create(&TargetLabel {
                 target: lease.target,
@@ -224,4 +233,30 @@ fn of_holds(
         frozen,
     );
     waits
+}
+
+async fn of_sinks(app: &App, registry: &mut Registry) -> store::Result<()> {
+    let now = app.now();
+    let failing_sinks: Family<SinkLabel, Gauge> = Family::default();
+    let untold: Family<SinkLabel, FloatGauge> = Family::default();
+    for standing in report::standings(app).await? {
+        let label = SinkLabel {
+            sink: standing.sink,
+        };
+        let fails = standing.problem.is_some();
+        failing_sinks.get_or_create(&label).set(i64::from(fails));
+        let lag = standing.untold_since.map_or(0.0, |at| seconds(now - at));
+        untold.get_or_create(&label).set(lag);
+    }
+    registry.register(
+        "lockstep_sink_failing",
+        "1 while a receiver of news did not take the last notice",
+        failing_sinks,
+    );
+    registry.register(
+        "lockstep_sink_lag_seconds",
+        "Age of the oldest event that a receiver of news is still to be told of",
+        untold,
+    );
+    Ok(())
 }

@@ -135,6 +135,60 @@ impl Store {
         self.with_people(rows).await
     }
 
+    /// The first events of these types after a sequence number, in the order of the history, of
+    /// one run or of all. Without what stands behind their commitments.
+    pub async fn events_after(
+        &self,
+        after: i64,
+        types: &[EventType],
+        run: Option<&RunId>,
+        limit: i64,
+    ) -> Result<Vec<Event>> {
+        let rows: Vec<EventRow> = on_pool!(self, |pool| {
+            let mut select = QueryBuilder::new(
+                "select sequence, header, payload, previous, hash from audit_event \
+                 where sequence > ",
+            );
+            select.push_bind(after).push(" and type in (");
+            let mut listed = select.separated(", ");
+            for event_type in types {
+                listed.push_bind(event_type.as_str());
+            }
+            select.push(")");
+            if let Some(run) = run {
+                select.push(" and run = ").push_bind(run.0.as_str());
+            }
+            select
+                .push(" order by sequence limit ")
+                .push_bind(page(limit));
+            select.build_query_as().fetch_all(pool).await?
+        });
+        rows.into_iter().map(|row| row.with(Vec::new())).collect()
+    }
+
+    /// How many events of these types come after a sequence number and happened before a moment,
+    /// and the last of them.
+    pub async fn events_before(
+        &self,
+        after: i64,
+        types: &[EventType],
+        moment: i64,
+    ) -> Result<(i64, Option<i64>)> {
+        Ok(on_pool!(self, |pool| {
+            let mut select = QueryBuilder::new(
+                "select count(*), max(sequence) from audit_event where sequence > ",
+            );
+            select.push_bind(after).push(" and at < ").push_bind(moment);
+            select.push(" and type in (");
+            let mut listed = select.separated(", ");
+            for event_type in types {
+                listed.push_bind(event_type.as_str());
+            }
+            select.push(")");
+            select.build_query_as().fetch_one(pool).await?
+        }))
+    }
+
     /// Walks the whole history, in constant memory, and names the first event that is not as it
     /// was written, or the end that was found right. What is appended meanwhile is left out.
     pub async fn verify_history(&self) -> Result<Result<Head, Broken>> {

@@ -16,7 +16,8 @@
 //!
 //! Reading order: `db` (the two databases and the macros that let one text serve both), [`inbox`],
 //! [`stack`], [`hold`], [`lease`], [`runs`], [`inventory`], [`approval`], [`token`], [`audit`],
-//! [`history`], [`queue`]; beside them `error`, [`installation`] and `person` (erasing one).
+//! [`history`], [`queue`], [`sink`]; beside them `error`, [`installation`] and `person` (erasing
+//! one).
 
 #[macro_use]
 mod db;
@@ -34,6 +35,7 @@ mod nodes;
 mod person;
 pub mod queue;
 pub mod runs;
+pub mod sink;
 pub mod stack;
 mod target;
 pub mod token;
@@ -53,5 +55,6 @@ pub use nodes::{NodeProgress, NodeState};
 pub use person::Erased;
 pub use queue::{LocalQueue, PutError, QueueDepth, QueueLimits, QueueMessage};
 pub use runs::{ChangeOutcome, Finish, Intent, NewRun, OpenRun, Run, Settle, Undo};
+pub use sink::{SinkChange, SinkState};
 pub use stack::{StackState, StackTarget};
 pub use target::{Foreign, Reverts};

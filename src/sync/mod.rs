@@ -2,8 +2,8 @@
 //!
 //! Reading order: [`worker`] turns pushes into work, [`run`] is one run from top to bottom,
 //! [`look`] is its first half, [`apply`] its second; [`recover`] resolves what a dead worker left,
-//! [`hold`] says when none may begin, [`schedule`] holds the timers. [`import`] reads a target for
-//! those who have no stack yet.
+//! [`hold`] says when none may begin, [`schedule`] holds the timers, [`report`] tells what came of
+//! it. [`import`] reads a target for those who have no stack yet.
 
 pub mod apply;
 pub mod approval;
@@ -19,6 +19,7 @@ pub mod ownership;
 pub mod reclaim;
 mod record;
 pub mod recover;
+pub mod report;
 pub mod run;
 pub mod schedule;
 pub mod token;

@@ -44,6 +44,16 @@ pub(super) struct Ended {
     pub(super) is_unreachable: bool,
 }
 
+impl Ended {
+    /// On a node that could be asked.
+    pub(super) fn reached(status: RunStatus) -> Self {
+        Self {
+            status,
+            is_unreachable: false,
+        }
+    }
+}
+
 /// What the end of one node's run means for the stack.
 #[derive(Debug)]
 pub(super) struct Meaning {

@@ -122,6 +122,11 @@ impl Context<'_> {
             .iter()
             .map(|delivery| delivery.id.as_str())
             .collect();
+        let pushed: Vec<&str> = self
+            .deliveries
+            .iter()
+            .filter_map(|delivery| Some(delivery.after.as_ref()?.as_str()))
+            .collect();
         json!({
             "repository": self.stack.repository,
             "branch": self.stack.branch.as_str(),
@@ -129,6 +134,7 @@ impl Context<'_> {
             "revision": revision,
             "previous": self.state.settled,
             "deliveries": deliveries,
+            "pushed": pushed,
             "passed_over": passed_over,
         })
     }
@@ -225,6 +231,7 @@ impl Context<'_> {
             let payload = json!({"node": self.stack.target.address, "revision": revision});
             events.push(self.event(EventType::NodeLagged, payload));
         }
+        self.name_node(&mut events, ended, &end);
         let finish = Finish {
             status,
             message: Some(message.clone()),
@@ -290,6 +297,7 @@ impl Context<'_> {
             settled: Some(look.wanted.revision.clone()),
         };
         let end = self.end(status, message.clone(), settle);
+        self.name_node(&mut events, Ended::reached(status), &end);
         let finish = Finish {
             status,
             message: message.clone(),
@@ -450,6 +458,7 @@ impl Context<'_> {
             .is_none()
             .then(|| message.clone().unwrap_or_default());
         let end = self.end(status, problem, settle);
+        self.name_node(&mut events, Ended::reached(status), &end);
         let finish = Finish {
             status,
             message: message.clone(),
@@ -501,10 +510,7 @@ impl Context<'_> {
 
     /// What the end of this node's run means for the stack.
     fn end(&self, status: RunStatus, problem: Option<String>, settle: Settle) -> Meaning {
-        let ended = Ended {
-            status,
-            is_unreachable: false,
-        };
+        let ended = Ended::reached(status);
         let attempt = self.state.attempt + 1;
         let again = Settle::Retry {
             attempt,
@@ -512,6 +518,25 @@ impl Context<'_> {
         };
         let problem = problem.map(|problem| self.here(&problem));
         self.course.meaning(ended, settle, problem, again)
+    }
+
+    /// On a target of several nodes the end of a run says which node's it is, whether that could
+    /// be reached, and, at the last one, how the stack stands with all of them.
+    fn name_node(&self, events: &mut [NewEvent], ended: Ended, end: &Meaning) {
+        if !self.course.is_shared {
+            return;
+        }
+        let is_whole = end.settle != Settle::Keep;
+        let stands = is_whole.then(|| end.stands.unwrap_or(ended.status));
+        for event in events {
+            if event.event_type == EventType::RunFinished
+                && let Some(members) = event.payload.as_object_mut()
+            {
+                members.insert("node".to_owned(), json!(self.stack.target.address));
+                members.insert("lagging".to_owned(), json!(ended.is_unreachable));
+                members.insert("stands".to_owned(), json!(stands));
+            }
+        }
     }
 
     /// On a target of several nodes a sentence names the node.

@@ -4,11 +4,11 @@ use std::{path::Path, time::Duration};
 
 use lockstep::{
     config::{
-        Config, ConfigErrors, DriftPolicy, FileFilter, ReceiverConfig, RepositoryPath, SecretKey,
-        Storage,
+        Config, ConfigErrors, DriftPolicy, FileFilter, Receiver, ReceiverConfig, RepositoryPath,
+        SecretKey, Storage,
     },
-    domain::{audit::event::Person, guard::RequireApproval},
-    webhook::Scheme,
+    domain::{audit::event::Person, guard::RequireApproval, notice::News},
+    webhook::{Host, Scheme},
 };
 use proptest::prelude::*;
 use secrecy::{ExposeSecret, SecretString};
@@ -37,15 +37,18 @@ target = "production"
 fn env(name: &str) -> Option<String> {
     let value = match name {
         "HOOK" | "LOCKSTEP_WEBHOOK_ACME" => "planted-hook-secret",
-        "SIGNING" | "LOCKSTEP_WEBHOOK_APIS" => "whsec_dGVzdHRlc3R0ZXN0dGVzdHRlc3R0ZXN0dGVzdHRlc3Q=",
+        "SIGNING" | "LOCKSTEP_WEBHOOK_APIS" | "LOCKSTEP_NOTIFY_OPS" => {
+            "whsec_dGVzdHRlc3R0ZXN0dGVzdHRlc3R0ZXN0dGVzdHRlc3Q="
+        }
         "GATEWAY" | "LOCKSTEP_TARGET_PRODUCTION" => "planted-gateway-secret",
-        "TOKEN" | "LOCKSTEP_TOKEN_SHOP" => "planted-token\n",
+        "TOKEN" | "LOCKSTEP_TOKEN_SHOP" | "LOCKSTEP_STATUS_SHOP" => "planted-token\n",
         "POSTGRES" | "LOCKSTEP_POSTGRES" => "postgres://lockstep:planted-password@db/lockstep",
         "NATS" => "nats://user:planted-nats@one:4222,tls://two:4222",
         "KEY" | "LOCKSTEP_SECRET_KEY" => HEX_KEY,
         "SHORT_KEY" => "planted-short-key",
         "EMPTY" => "",
         "BLANK" => " \n",
+        "CHANNEL" => "https://hooks.example.com/planted/T0?sig=planted",
         "MULTILINE" => "planted\nlines",
         _ => return None,
     };
@@ -126,6 +129,7 @@ fn an_empty_file_is_an_installation_with_nothing_to_do() {
 /// Nothing in it has its default.
 const FULL: &str = r#"
 server.listen = "[::]:9000"
+server.public_url = "https://lockstep.example.com/x/"
 [storage]
 postgres = { env = "POSTGRES" }
 nats = { env = "NATS" }
@@ -144,6 +148,7 @@ webhook = "apis"
 full_name = "group/sub/shop"
 token = { env = "TOKEN" }
 sweep = "10s"
+status = { token = { env = "TOKEN" }, api = "https://api.example.com/v4" }
 [repository.local]
 url = "../git/./shop.git"
 [target.staging]
@@ -169,12 +174,23 @@ time_zone = "America/New_York"
 freeze = [{ days = ["fri"], from = "16:00", to = "24:00" }, { days = ["sat", "sun"] }, { days = ["mon"], to = "06:00" }]
 include = ["*.yaml"]
 exclude = ["secret*"]
+[notify.ops]
+kind = "webhook"
+url = { env = "CHANNEL" }
+secret = { env = "SIGNING" }
+events = ["drift", "succeeded"]
+stacks = ["on*"]
+[notify.chat]
+kind = "slack"
+url = { env = "CHANNEL" }
 "#;
 
 #[test]
 fn every_key_is_read() {
     let config = parse(FULL).unwrap();
     assert_eq!(config.server.listen.to_string(), "[::]:9000");
+    let public_url = config.server.public_url.as_deref();
+    assert_eq!(public_url, Some("https://lockstep.example.com/x"));
     let Storage::ScaledOut(storage) = &config.storage else {
         panic!("not scaled out")
     };
@@ -205,6 +221,10 @@ fn every_key_is_read() {
         "planted-token"
     );
     assert_eq!(repository.sweep, Duration::from_secs(10));
+    let token = &repository.status.as_ref().unwrap().token;
+    assert_eq!(token.expose_secret(), "planted-token");
+    let api = repository.status_api(Host::GitLab).unwrap();
+    assert_eq!(api.as_str(), "https://api.example.com/v4");
     let local = &config.repositories["local"].url;
     assert_eq!(
         (local.as_str(), local.is_local_path()),
@@ -237,6 +257,21 @@ fn every_key_is_read() {
     assert_eq!(stack.require_approval, RequireApproval::Deletions);
     assert!(stack.files.matches("a.yaml") && !stack.files.matches("a/b.yaml"));
     assert!(!stack.files.matches("secret.yaml"));
+    let ops = &config.notify["ops"];
+    let events: Vec<&str> = ops.events.iter().map(|news| news.as_str()).collect();
+    assert_eq!(events, ["drift", "succeeded"]);
+    assert!(ops.stacks.names("one") && !ops.stacks.names("two"));
+    let Receiver::Webhook { address, key } = &ops.receiver else {
+        panic!("not a webhook")
+    };
+    assert_eq!(address.url().query(), Some("sig=planted"));
+    assert_eq!(key.expose_secret().len(), 32);
+    let chat = &config.notify["chat"];
+    assert!(matches!(chat.receiver, Receiver::Slack { .. }));
+    assert!(chat.events.contains(&News::Failed) && !chat.events.contains(&News::Succeeded));
+    assert!(chat.stacks.names("any"));
+    // An address may be a secret.
+    assert!(!format!("{config:?}").contains("planted"));
     let micros = |moment: &str| {
         let moment: jiff::Timestamp = moment.parse().unwrap();
         moment.as_microsecond()
@@ -335,6 +370,39 @@ fn wrong_words_about_people_and_approvals_are_told() {
 }
 
 #[test]
+fn the_address_of_a_hosts_api_follows_from_its_repositories() {
+    let status = "status = { token = { env = \"TOKEN\" } }";
+    for (host, url, expected) in [
+        (
+            Host::GitHub,
+            "https://github.com/acme/shop.git",
+            "https://api.github.com/",
+        ),
+        (
+            Host::GitHub,
+            "https://git.example.com:8443/acme/shop",
+            "https://git.example.com:8443/api/v3",
+        ),
+        (
+            Host::GitLab,
+            "https://gitlab.com/acme/shop.git",
+            "https://gitlab.com/api/v4",
+        ),
+        (
+            Host::GitLab,
+            "http://127.0.0.1:3000/acme/shop.git",
+            "http://127.0.0.1:3000/api/v4",
+        ),
+    ] {
+        let text = small_with("[repository.shop]", status)
+            .replace("https://github.com/acme/shop.git", url);
+        let config = parse(&text).unwrap();
+        let api = config.repositories["shop"].status_api(host).unwrap();
+        assert_eq!(api.as_str(), expected);
+    }
+}
+
+#[test]
 fn all_problems_are_told_at_once_in_the_order_of_their_lines() {
     let text = r#"
 [server]
@@ -360,7 +428,7 @@ lockstep.toml:6: stack.shop.target: there is no target "prod"; did you mean "pro
 lockstep.toml:7: stack.shop.pth: unknown key; did you mean "path"?
 lockstep.toml:8: stack.shop.prune: must be true or false, not a string
 lockstep.toml:10: repository.shop.url: http is for this machine only; use https
-lockstep.toml:13: target.production.nodes: must name exactly one node for now; several gateways that share their APIs are not supported yet
+lockstep.toml:13: target.production.nodes: must name the control address of each gateway, 1 to 64 of them
 lockstep.toml:14: target.production.secret: secrets are given by reference: { env = "NAME" } or { file = "path" }, so that they stay out of this file
 lockstep.toml:15: targets: unknown key; did you mean "target"?"#
     );
@@ -464,7 +532,7 @@ webhook = "acme" >> webhook = "quite-another"
 kind = "gateway" >> kind = "dashboard"
     target.production.kind: must be "gateway", the only kind of target so far
 nodes = ["http://gateway:8080"] >> nodes = ["http://a", "http://b"]
-    target.production.nodes: must name exactly one node for now; several gateways that share their APIs are not supported yet
+    target.production.nodes: must name the control address of each gateway, 1 to 64 of them
 nodes = ["http://gateway:8080"] >> nodes = ["ftp://a"]
     target.production.nodes[0]: must be an http:// or https:// URL
 nodes = ["http://gateway:8080"] >> nodes = ["http://user:planted@a"]
@@ -529,12 +597,53 @@ nodes = ["http://gateway:8080"] >> nodes = "http://a"
     stack.shop.exclude[0]: must be a string, not a number
 repository = "shop" >> repository = "Shop!"
     stack.shop.repository: a name is 1 to 63 lower-case letters, digits and -, and does not begin with -
+[repository.shop] >> status = { api = "https://api.example.com" }
+    repository.shop.status.token: is missing
+[repository.shop] >> status = { token = "planted" }
+    repository.shop.status.token: secrets are given by reference: { env = "NAME" } or { file = "path" }, so that they stay out of this file
+[repository.shop] >> status = { token = { env = "MULTILINE" } }
+    repository.shop.status.token: a token has no spaces, line breaks or letters beyond ASCII
+[repository.shop] >> status = { token = { env = "TOKEN" }, api = "http://api.example.com" }
+    repository.shop.status.api: http is for this machine only; use https
+[repository.shop] >> status = { token = { env = "TOKEN" }, url = "x" }
+    repository.shop.status.url: unknown key
+[repository.shop] >> status = true
+    repository.shop.status: must be a table, not true or false
+webhook = "acme" >> status = { token = { env = "TOKEN" } }
+    repository.shop.status: needs webhook, which says what kind of host it is
+target = "production" >> target = "production" ;; [server] ;; public_url = "ftp://x"
+    server.public_url: must begin with https:// or http://
+target = "production" >> target = "production" ;; [notify.x] ;; kind = "mail" ;; url = { env = "CHANNEL" }
+    notify.x.kind: must be "webhook" or "slack"
+target = "production" >> target = "production" ;; [notify.x] ;; kind = "slack" ;; url = "https://hooks.example.com/planted"
+    notify.x.url: secrets are given by reference: { env = "NAME" } or { file = "path" }, so that they stay out of this file
+target = "production" >> target = "production" ;; [notify.x] ;; kind = "slack" ;; url = { env = "HOOK" }
+    notify.x.url: is not a URL: relative URL without a base
+target = "production" >> target = "production" ;; [notify.x] ;; kind = "webhook" ;; url = "http://ops.example.com" ;; secret = { env = "SIGNING" }
+    notify.x.url: http is for this machine only; use https
+target = "production" >> target = "production" ;; [notify.x] ;; kind = "webhook" ;; url = "https://ops.example.com?token=planted" ;; secret = { env = "SIGNING" }
+    notify.x.url: must not have a ? or # part
+target = "production" >> target = "production" ;; [notify.x] ;; kind = "webhook" ;; url = "https://ops.example.com"
+    notify.x.secret: is missing: requests are signed (make one with: echo whsec_$(openssl rand -base64 32))
+target = "production" >> target = "production" ;; [notify.x] ;; kind = "webhook" ;; url = "https://ops.example.com" ;; secret = { env = "HOOK" }
+    notify.x.secret: must be whsec_ and the base64 of 24 to 64 bytes (make one with: echo whsec_$(openssl rand -base64 32))
+target = "production" >> target = "production" ;; [notify.x] ;; kind = "slack" ;; url = { env = "CHANNEL" } ;; secret = { env = "SIGNING" }
+    notify.x.secret: has no use here: the address itself is the secret
+target = "production" >> target = "production" ;; [notify.x] ;; kind = "slack" ;; url = { env = "CHANNEL" } ;; events = ["fail"]
+    notify.x.events[0]: the events are "failed", "repaired", "parked", "recovered", "drift", "lagged", "behind" and "succeeded"
+target = "production" >> target = "production" ;; [notify.x] ;; kind = "slack" ;; url = { env = "CHANNEL" } ;; events = []
+    notify.x.events: names no event; leave the section out instead
+target = "production" >> target = "production" ;; [notify.x] ;; kind = "slack" ;; url = { env = "CHANNEL" } ;; stacks = ["shop", "other"]
+    notify.x.stacks[1]: there is no stack "other"
+target = "production" >> target = "production" ;; [notify.x] ;; kind = "slack" ;; url = { env = "CHANNEL" } ;; stacks = []
+    notify.x.stacks: names no stack; leave the key out for all of them
 "#;
 
 #[test]
 fn every_value_that_is_wrong_is_named_with_its_cure() {
     let lines: Vec<&str> = WRONG_VALUES.trim().lines().collect();
     assert_eq!(lines.len(), 2 * 80);
+    assert_eq!(lines.len(), 2 * 91);
     for pair in lines.chunks(2) {
         let (old, new) = pair[0].split_once(">>").unwrap();
         let text = small_with(old.trim(), &new.trim().replace(" ;; ", "\n"));
@@ -874,6 +983,7 @@ fn the_example_is_valid_and_its_comments_show_the_real_defaults() {
     };
     let defaults = EXAMPLE.lines().filter(|line| is_default(line)).count();
     assert_eq!(defaults, 19);
+    assert_eq!(defaults, 18);
     let with_defaults: Vec<&str> = EXAMPLE
         .lines()
         .map(|line| if is_default(line) { &line[1..] } else { line })

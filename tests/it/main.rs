@@ -15,6 +15,7 @@ mod import;
 mod manifest;
 mod nodes;
 mod normalize;
+mod notify;
 mod ownership;
 mod plan;
 mod queue;

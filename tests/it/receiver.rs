@@ -191,7 +191,9 @@ async fn too_large(app: &TestApp, body: &[u8], declared: bool) -> u16 {
 }
 
 async fn the_metrics_name_what_the_alerts_watch(mode: Mode) {
-    let app = TestApp::start(mode).await;
+    let channel = "https://hooks.example.com/planted";
+    let lines = "[notify.ops]\nkind = \"slack\"\nurl = { env = \"CHANNEL\" }\n";
+    let app = TestApp::with_environment(mode, lines, &[("CHANNEL", channel)]).await;
     app.repo.write("a.json", classic("a", "/a/", "http://a"));
     app.push_well("first").await;
     let get = |path: &str| {
@@ -205,7 +207,7 @@ async fn the_metrics_name_what_the_alerts_watch(mode: Mode) {
     assert_eq!(get("/readyz").await.0, 200);
     let (status, text) = get("/metrics").await;
     assert_eq!(status, 200);
-    for secret in [WEBHOOK_SECRET, GATEWAY_SECRET] {
+    for secret in [WEBHOOK_SECRET, GATEWAY_SECRET, channel] {
         assert!(!text.contains(secret));
     }
     let alerts = include_str!("../../deploy/alerts.yml");

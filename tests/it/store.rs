@@ -27,7 +27,7 @@ use lockstep::{
         Body, ChangeOutcome, CommitRef, Delivery, Ended, Erased, Error, EventFilter, Finish,
         Intent, InventoryChange, LocalQueue, NewDecision, NewHold, NewRun, POSTGRES_MIGRATIONS,
         Parking, Parkings, PgOptions, PutError, QueueLimits, Recorded, RunFilter,
-        SQLITE_MIGRATIONS, Settle, StackState, StackTarget, Store, Undo,
+        SQLITE_MIGRATIONS, Settle, SinkChange, StackState, StackTarget, Store, Undo,
     },
 };
 use secrecy::{ExposeSecret as _, SecretString};
@@ -122,6 +122,8 @@ on_both! {
     erasing_a_person_reaches_who_is_behind_what_waits,
     a_token_is_found_used_and_revoked_once,
     another_key_than_the_first_is_refused,
+    a_sink_begins_at_the_end_and_moves_under_its_lease_only,
+    events_are_read_on_from_a_place_by_type_and_run,
     a_database_of_a_newer_version_is_refused,
     a_closed_store_is_a_transient_error_and_a_broken_rule_is_not,
 }
@@ -164,6 +166,7 @@ async fn every_call_may_run_on_any_thread() {
     sent(store.events(&events));
     sent(store.verify_history());
     sent(store.erase_person("a", &event));
+    sent(store.change_sink(&lease, "a", &SinkChange::Passed { cursor: 1 }));
     sent(store.installation_key_embedded(home.path()));
     sent(store.release(lease.clone()));
     let queue = store.local_queue(QueueLimits::default()).unwrap();
@@ -1320,6 +1323,106 @@ async fn waiting_deliveries_show_their_age(fixture: Fixture) {
             left
         );
     }
+}
+
+async fn a_sink_begins_at_the_end_and_moves_under_its_lease_only(fixture: Fixture) {
+    let store = &fixture.store;
+    assert_eq!(store.sink("notify.ops").await.unwrap(), None);
+    store.open_sink("notify.ops").await.unwrap();
+    let sink = async || store.sink("notify.ops").await.unwrap().unwrap();
+    assert_eq!(sink().await.cursor, -1);
+    store
+        .record_events(&[accepted(), accepted(), accepted()])
+        .await
+        .unwrap();
+    // It is opened once: what it was told stays.
+    store.open_sink("notify.ops").await.unwrap();
+    assert_eq!(sink().await.cursor, -1);
+    store.open_sink("notify.late").await.unwrap();
+    let late = store.sink("notify.late").await.unwrap().unwrap();
+    assert_eq!(late.cursor, 2);
+
+    let name = "sink:notify.ops";
+    let lease = store.try_lease(name, "one", LONG).await.unwrap().unwrap();
+    let change = async |change: SinkChange| {
+        store
+            .change_sink(&lease, "notify.ops", &change)
+            .await
+            .map(drop)
+    };
+    for attempt in 1..=2 {
+        let failed = SinkChange::Failed {
+            attempt,
+            not_before: NOW + attempt,
+            problem: "it answered\0 500".to_owned(),
+            at: NOW + attempt,
+        };
+        change(failed).await.unwrap();
+    }
+    let failing = sink().await;
+    assert_eq!((failing.attempt, failing.not_before), (2, NOW + 2));
+    assert_eq!(failing.problem.as_deref(), Some("it answered\u{fffd} 500"));
+    assert_eq!(failing.failing_since, Some(NOW + 1));
+    assert_eq!(failing.cursor, -1);
+    let gave_up = SinkChange::GaveUp {
+        cursor: 0,
+        problem: "it answered 404".to_owned(),
+        at: NOW + 9,
+        events: vec![event(EventType::NoticeFailed, 9)],
+    };
+    change(gave_up).await.unwrap();
+    assert_eq!(store.head().await.unwrap().size, 4);
+    let given_up = sink().await;
+    assert_eq!((given_up.cursor, given_up.told_at), (0, None));
+    assert_eq!(given_up.failing_since, Some(NOW + 1));
+    change(SinkChange::Told {
+        cursor: 1,
+        at: NOW + 10,
+    })
+    .await
+    .unwrap();
+    let told = sink().await;
+    assert_eq!((told.cursor, told.attempt, told.not_before), (1, 0, 0));
+    assert_eq!((told.problem, told.failing_since), (None, None));
+    assert_eq!(told.told_at, Some(NOW + 10));
+    change(SinkChange::Passed { cursor: 2 }).await.unwrap();
+    assert_eq!(sink().await.cursor, 2);
+
+    store.release(lease.clone()).await.unwrap();
+    let lost = change(SinkChange::Passed { cursor: 3 }).await;
+    assert!(matches!(lost, Err(Error::LeaseLost { .. })));
+    assert_eq!(sink().await.cursor, 2);
+}
+
+async fn events_are_read_on_from_a_place_by_type_and_run(fixture: Fixture) {
+    let store = &fixture.store;
+    let of_run = |event_type, index, run: &str| NewEvent {
+        run: Some(run_id(run)),
+        ..event(event_type, index)
+    };
+    let events = [
+        event(EventType::ServerStarted, 0),
+        of_run(EventType::RunFinished, 1, "one"),
+        of_run(EventType::ChangeHeld, 2, "two"),
+        of_run(EventType::RunFinished, 3, "two"),
+        event(EventType::DriftObserved, 4),
+    ];
+    store.record_events(&events).await.unwrap();
+    let two = run_id("two");
+    let read = async |after, types: &[EventType], run, limit| -> Vec<i64> {
+        let events = store.events_after(after, types, run, limit).await.unwrap();
+        events.iter().map(|event| event.sequence).collect()
+    };
+    let types = [EventType::RunFinished, EventType::DriftObserved];
+    assert_eq!(read(-1, &types, None, 100).await, [1, 3, 4]);
+    assert_eq!(read(1, &types, None, 100).await, [3, 4]);
+    assert_eq!(read(-1, &types, None, 2).await, [1, 3]);
+    assert_eq!(read(-1, &types, Some(&two), 100).await, [3]);
+    assert_eq!(read(4, &types, None, 100).await, Vec::<i64>::new());
+    let before = async |after, moment| store.events_before(after, &types, moment).await.unwrap();
+    assert_eq!(before(-1, NOW + 4).await, (2, Some(3)));
+    assert_eq!(before(1, NOW + 100).await, (2, Some(4)));
+    assert_eq!(before(-1, NOW).await, (0, None));
 }
 
 async fn ten_thousand_changes_fit_one_run(fixture: Fixture) {

@@ -88,6 +88,7 @@ pub struct TestApp {
     pub app: App,
     pub api: Arc<Api>,
     pub config_text: String,
+    environment: BTreeMap<String, String>,
     pub address: SocketAddr,
     services: Option<Services>,
     http: reqwest::Client,
@@ -161,6 +162,7 @@ impl TestApp {
             app,
             api,
             config_text,
+            environment,
             address,
             services,
             http: reqwest::Client::new(),
@@ -172,7 +174,11 @@ impl TestApp {
 
     /// With so many further nodes of the target, each of which prints an address of its own.
     pub async fn with_nodes(mode: Mode, lines: &str, further: usize) -> Self {
-        let mut app = Self::with_stack(mode, lines).await;
+        Self::with_stack(mode, lines).await.and_nodes(further).await
+    }
+
+    pub async fn and_nodes(self, further: usize) -> Self {
+        let mut app = self;
         for number in 0..further {
             let node = Gateway::start(GatewayOptions {
                 secret: GATEWAY_SECRET.to_owned(),
@@ -192,15 +198,25 @@ impl TestApp {
         app
     }
 
-    /// A second worker on the same store and queue.
-    pub async fn another_worker(&self) -> App {
-        let config = parse(
+    pub fn config(&self) -> Config {
+        parse(
             &self.config_text,
             self.folder.path(),
             self.services.as_ref(),
-            &BTreeMap::new(),
-        );
-        let mut app = App::open(&config).await.unwrap();
+            &self.environment,
+        )
+    }
+
+    /// A worker on the same store and queue, with another configuration.
+    pub async fn opened_with(&self, config_text: &str) -> App {
+        let services = self.services.as_ref();
+        let config = parse(config_text, self.folder.path(), services, &self.environment);
+        App::open(&config).await.unwrap()
+    }
+
+    /// A second worker on the same store and queue.
+    pub async fn another_worker(&self) -> App {
+        let mut app = App::open(&self.config()).await.unwrap();
         app.lag_patience = Duration::ZERO;
         app
     }

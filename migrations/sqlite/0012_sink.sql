@@ -1,0 +1,11 @@
+-- Who wants to be told of the history's news, and how far each was told: the cursor is the last
+-- event that was told or passed over. Times are microseconds UTC.
+create table sink (
+    name text primary key,
+    cursor integer not null,
+    attempt integer not null,
+    not_before integer not null,
+    problem text,
+    failing_since integer,
+    told_at integer
+) strict;
