@@ -27,21 +27,6 @@ pub(super) fn listen_path_pointer(kind: Kind) -> &'static str {
     }
 }
 
-/// The APIs that a policy gives access to, by id.
-pub(super) fn apis_of_policy(object: &Object) -> Vec<String> {
-    if object.key.kind != Kind::Policy {
-        return Vec::new();
-    }
-    object
-        .body
-        .get("access_rights")
-        .and_then(Value::as_object)
-        .into_iter()
-        .flatten()
-        .map(|(id, _)| id.clone())
-        .collect()
-}
-
 /// Reads one value that is not a Kubernetes object: an object of ours, or nothing that concerns us.
 pub(super) fn take(value: Value, place: Place, reading: &mut Reading<'_>) {
     let Value::Object(members) = &value else {

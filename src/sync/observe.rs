@@ -151,6 +151,7 @@ fn see(
         route: listed.route.clone(),
         digest,
         children,
+        grants: listed.grants(),
     };
     (seen, text)
 }

@@ -8,7 +8,7 @@ use lockstep::domain::{
     guard::RequireApproval,
     inventory::{Inventory, Owned},
     normalize,
-    object::{Desired, Kind, Object, ObjectKey, Route, classic_children},
+    object::{Desired, Kind, Object, ObjectKey, Route, classic_children, grants_of},
     plan::{
         Hold, Inputs, Live, Neighbours, Plan, PreparedDesired, Rules, Seen, candidates, prepare,
     },
@@ -82,6 +82,7 @@ impl World {
                         .into_iter()
                         .map(str::to_owned)
                         .collect(),
+                    grants: grants_of(body).into_iter().map(str::to_owned).collect(),
                 };
                 (key.clone(), seen)
             })

@@ -13,16 +13,16 @@ use crate::domain::{
 
 /// A plan that is being made.
 pub(super) struct Draft<'a> {
-    inputs: Inputs<'a>,
-    upserts: BTreeMap<ObjectKey, Change>,
-    deletes: BTreeMap<ObjectKey, Change>,
+    pub(super) inputs: Inputs<'a>,
+    pub(super) upserts: BTreeMap<ObjectKey, Change>,
+    pub(super) deletes: BTreeMap<ObjectKey, Change>,
     /// Changes of the record only.
     records: Vec<Change>,
     /// Objects that must be gone before they can be made anew.
-    replaced: BTreeSet<ObjectKey>,
+    pub(super) replaced: BTreeSet<ObjectKey>,
     /// What must be out of a route's way, by the change that needs the route.
     after: BTreeMap<ObjectKey, ObjectKey>,
-    held: Vec<Held>,
+    pub(super) held: Vec<Held>,
     moving: BTreeMap<ObjectKey, String>,
     notes: Vec<String>,
 }
@@ -422,7 +422,7 @@ impl<'a> Draft<'a> {
     }
 
     /// A deletion and a creation of one object are held one after the other.
-    fn hold(&mut self, key: &ObjectKey, hold: Hold, message: String) {
+    pub(super) fn hold(&mut self, key: &ObjectKey, hold: Hold, message: String) {
         let change = self
             .deletes
             .remove(key)
@@ -483,9 +483,19 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// A change that is held back may hold back what depends on it, and so on.
+    pub(super) fn settle_dependencies(&mut self) {
+        loop {
+            self.settle_routes();
+            if !self.settle_versions() {
+                return;
+            }
+        }
+    }
+
     /// Two APIs on one route take each other down, so a change that needs a route waits for the
     /// one that leaves it, and is held when nothing does.
-    pub(super) fn settle_routes(&mut self) {
+    fn settle_routes(&mut self) {
         let occupants: BTreeMap<&Route, &ObjectKey> = self
             .inputs
             .live
@@ -608,11 +618,16 @@ impl<'a> Draft<'a> {
             .flat_map(|(_, seen)| seen.children.iter().map(String::as_str))
             .collect();
 
+        let mut needed_first = needed_first;
+        self.versions_before_bases(&mut needed_first);
         let mut first: Vec<Change> = Vec::new();
         let mut second: Vec<Change> = Vec::new();
         let mut last: Vec<Change> = Vec::new();
-        for (key, change) in std::mem::take(&mut self.deletes) {
-            if needed_first.contains(&key) || self.replaced.contains(&key) {
+        let notes = self.policies_left_behind();
+        self.notes.extend(notes);
+        for change in self.take_deletes() {
+            let key = &change.object;
+            if needed_first.contains(key) || self.replaced.contains(key) {
                 first.push(change);
             } else if children.contains(key.id.as_str()) {
                 // While a base lists it, deleting a version rewrites the base from memory.

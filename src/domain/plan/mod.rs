@@ -6,6 +6,7 @@
 //! prints a document otherwise than it was written causes no change, and a hand-made one does.
 
 mod draft;
+mod family;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -69,6 +70,8 @@ pub struct Seen {
     pub digest: Digest,
     /// The ids of the APIs that it lists as its versions.
     pub children: Vec<String>,
+    /// The ids of the APIs that a policy gives access to.
+    pub grants: Vec<String>,
 }
 
 pub type Live = BTreeMap<ObjectKey, Seen>;
@@ -299,7 +302,7 @@ impl Plan {
         draft.hold_deletions();
         draft.hold_writes();
         draft.heed_approval();
-        draft.settle_routes();
+        draft.settle_dependencies();
         draft.into_plan()
     }
 
