@@ -9,6 +9,7 @@ mod checks;
 mod native;
 mod operator;
 mod source;
+mod upstream;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

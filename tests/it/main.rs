@@ -18,4 +18,5 @@ mod sandbox;
 mod store;
 mod support;
 mod sync;
+mod traps;
 mod webhook;

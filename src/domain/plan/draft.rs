@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Change, Held, Hold, Inputs, Plan, Prepared, Seen, is_collision_rename};
+use super::{Change, Held, Hold, Inputs, Plan, Prepared, Seen, claimed_route, is_collision_rename};
 use crate::domain::{
     approval::{Remainder, Verdict},
     guard::{self, Budget, RequireApproval},
@@ -502,6 +502,7 @@ impl<'a> Draft<'a> {
             .iter()
             .filter_map(|(key, seen)| Some((seen.route.as_ref()?, key)))
             .collect();
+        let claimants = self.claimants();
         let held_deletes: BTreeSet<ObjectKey> = self
             .held
             .iter()
@@ -516,7 +517,12 @@ impl<'a> Draft<'a> {
                 let Some(route) = self.wanted_route(key) else {
                     continue;
                 };
-                let Some(&occupant) = occupants.get(&route) else {
+                let claimant = || {
+                    let claimant = claimants.get(&route).copied()?;
+                    // What worked there before may have it back for as long as it lasts.
+                    (claimant != key && !self.replaced.contains(key)).then_some(claimant)
+                };
+                let Some(occupant) = occupants.get(&route).copied().or_else(claimant) else {
                     continue;
                 };
                 if occupant == key || self.deletes.contains_key(occupant) {
@@ -563,13 +569,20 @@ impl<'a> Draft<'a> {
                     || "belongs to no stack".to_owned(),
                     |owned| format!("belongs to the stack {}", owned.stack),
                 );
+                // Its document says so; the gateway serves it elsewhere.
+                let found = self.inputs.live.get(&occupant);
+                let given = found
+                    .and_then(|seen| seen.route.as_ref())
+                    .filter(|found| found.to_string() != route)
+                    .map(|found| format!(" by its document, though it was given {found} for now"))
+                    .unwrap_or_default();
                 (
                     Hold::RouteTaken {
                         by: occupant.clone(),
                     },
                     format!(
-                        "{key} cannot listen on {route}: {occupant} does, and it {owner}. Change one of \
-                         the listen paths, or remove the other API"
+                        "{key} cannot listen on {route}: {occupant} does{given}, and it {owner}. Change \
+                         one of the listen paths, or remove the other API"
                     ),
                 )
             };
@@ -582,6 +595,37 @@ impl<'a> Draft<'a> {
                 message,
             });
         }
+    }
+
+    /// Who has a route in its document and was given another one by the gateway: for as long as its
+    /// process lasts the route is free, and its next start renames all who have it.
+    fn claimants(&self) -> BTreeMap<Route, &'a ObjectKey> {
+        let mut claimants = BTreeMap::new();
+        for (key, seen) in self.inputs.live {
+            let found = seen.route.as_ref();
+            let claimed = found.and_then(|found| claimed_route(found, &key.id));
+            if let Some(claimed) = claimed.filter(|_| self.wanted_route(key).as_ref() != found) {
+                claimants.insert(claimed, key);
+            }
+        }
+        claimants
+    }
+
+    fn routes_on_loan(&self) -> Vec<String> {
+        let claimants = self.claimants();
+        let anew = self
+            .upserts
+            .keys()
+            .filter(|key| self.replaced.contains(*key));
+        anew.filter_map(|key| {
+            let route = self.wanted_route(key)?;
+            let other = claimants.get(&route).filter(|other| **other != key)?;
+            Some(format!(
+                "{other} has the path {route} in its document too: the gateway renames both it and \
+                 {key} at its next start, until one of them is changed or removed"
+            ))
+        })
+        .collect()
     }
 
     /// A change of a ring: APIs that take each other's routes. One of them must be out of the way
@@ -624,6 +668,8 @@ impl<'a> Draft<'a> {
         let mut second: Vec<Change> = Vec::new();
         let mut last: Vec<Change> = Vec::new();
         let notes = self.policies_left_behind();
+        self.notes.extend(notes);
+        let notes = self.routes_on_loan();
         self.notes.extend(notes);
         for change in self.take_deletes() {
             let key = &change.object;

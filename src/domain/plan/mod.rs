@@ -449,3 +449,10 @@ pub fn is_collision_rename(wanted: &Route, found: &Route, id: &str) -> bool {
             .and_then(|rest| rest.strip_prefix(id))
             .is_some_and(|rest| rest.bytes().all(|byte| byte == b'_'))
 }
+
+/// The route that an API was renamed from, if its route is one that a gateway gave it.
+fn claimed_route(found: &Route, id: &str) -> Option<Route> {
+    let given = found.listen_path.trim_end_matches('_');
+    let own = given.strip_suffix(id)?.strip_suffix('-')?;
+    Some(Route::new(&found.domain, own)).filter(|own| is_collision_rename(own, found, id))
+}
