@@ -314,7 +314,17 @@ impl Context<'_> {
             }
         }
         self.tell_of_others(&victims, &mut account.told).await?;
-        let cures = cures(account, &harmful, look, &observation.live);
+        let cures = loop {
+            let cures = cures(account, &harmful, look, &observation.live);
+            let followers = followers(account, &cures, look);
+            if followers.is_empty() {
+                break cures;
+            }
+            for (position, why) in followers {
+                harmful.insert(position);
+                account.done[position] = Done::new(Outcome::Failed, why);
+            }
+        };
         let mut mending = Mending::default();
         for (_, cure) in &cures {
             match cure {
@@ -588,6 +598,31 @@ fn cures(
         cures.extend(cure.map(|cure| (position, cure)));
     }
     cures
+}
+
+/// Changes that went well and stand where something has to go back to: they go back too.
+fn followers(account: &Account, cures: &[(usize, Cure)], look: &Look) -> Vec<(usize, String)> {
+    let mut followers = Vec::new();
+    for (_, cure) in cures {
+        let Cure::PutBack(key) = cure else {
+            continue;
+        };
+        let was = look.observation.live.get(key);
+        let Some(route) = was.and_then(|seen| seen.route.as_ref()) else {
+            continue;
+        };
+        for (position, change) in account.changes.iter().enumerate() {
+            let wanted = look.wanted.desired.get(&change.object);
+            let took_it = change.action.puts()
+                && change.object.id != key.id
+                && account.done[position].outcome == Outcome::Applied
+                && wanted.and_then(|wanted| wanted.object.route()).as_ref() == Some(route);
+            if took_it {
+                followers.push((position, format!("{key} has to go back to {route}")));
+            }
+        }
+    }
+    followers
 }
 
 /// Says what became of a broken change, and of the one that belongs to it.
