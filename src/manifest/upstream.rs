@@ -35,8 +35,12 @@ pub(super) fn missing(body: &Value, place: &Place, reading: &mut Reading<'_>) {
 /// The address of an OAS document's upstream, where it has one.
 pub(super) fn oas(body: &Value, place: &Place, reading: &mut Reading<'_>) {
     const POINTER: &str = "/x-tyk-api-gateway/upstream/url";
+    // Streams and operations may answer by themselves.
+    let operations = body.pointer("/x-tyk-api-gateway/middleware/operations");
     let elsewhere = is_on(body, "/x-tyk-api-gateway/upstream/loadBalancing/enabled")
-        || is_on(body, "/x-tyk-api-gateway/upstream/serviceDiscovery/enabled");
+        || is_on(body, "/x-tyk-api-gateway/upstream/serviceDiscovery/enabled")
+        || body.get("x-tyk-streaming").is_some()
+        || operations.is_some_and(is_filled);
     if let Some(address) = body.pointer(POINTER).and_then(Value::as_str) {
         check(address, elsewhere, POINTER, place, reading);
     }
@@ -116,11 +120,6 @@ fn address_problem(address: &str) -> Option<Fault> {
 
 /// Whether something other than one upstream may answer.
 fn answers_without_upstream(body: &Value) -> bool {
-    let is_filled = |value: &Value| match value {
-        Value::Array(items) => !items.is_empty(),
-        Value::Object(members) => !members.is_empty(),
-        _ => false,
-    };
     let has_text = |pointer: &str| {
         let text = body.pointer(pointer).and_then(Value::as_str);
         text.is_some_and(|text| !text.is_empty())
@@ -134,7 +133,9 @@ fn answers_without_upstream(body: &Value) -> bool {
         let another = version.get("override_target").and_then(Value::as_str);
         on_a_path || another.is_some_and(|target| !target.is_empty())
     });
+    let protocol = body.get("protocol").and_then(Value::as_str);
     answers_by_itself
+        || protocol.is_some_and(|protocol| matches!(protocol, "tcp" | "tls"))
         || is_on(body, "/proxy/enable_load_balancing")
         || is_on(body, "/proxy/service_discovery/use_discovery_service")
         || is_on(body, "/graphql/enabled")
@@ -143,6 +144,14 @@ fn answers_without_upstream(body: &Value) -> bool {
             .pointer("/custom_middleware")
             .and_then(Value::as_object)
             .is_some_and(|parts| parts.values().any(is_filled))
+}
+
+fn is_filled(value: &Value) -> bool {
+    match value {
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(members) => !members.is_empty(),
+        _ => false,
+    }
 }
 
 fn is_on(body: &Value, pointer: &str) -> bool {

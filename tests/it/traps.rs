@@ -72,8 +72,9 @@ impl Site {
         format!("{}{name}", self.prefix)
     }
 
+    /// Not the id, because a gateway serves every API below its id as well.
     fn path(&self, name: &str) -> String {
-        format!("/{}/", self.id(name))
+        format!("/at-{}/", self.id(name))
     }
 
     fn classic(&self, name: &str, change: impl FnOnce(&mut Value)) -> Value {
@@ -352,12 +353,6 @@ fn updates(site: &Site) -> Vec<Trap> {
             Failed("Request malformed"),
         ),
         (
-            "an address that is none",
-            "/allowed_ips",
-            json!(["300.1.1.1"]),
-            Works,
-        ),
-        (
             "load balancing over nothing",
             "/proxy/enable_load_balancing",
             json!(true),
@@ -602,6 +597,27 @@ fn updates(site: &Site) -> Vec<Trap> {
         without_target,
         Refused("address is missing"),
     );
+    let bad_address = site.classic("mine", |body| {
+        set(body, "/enable_ip_whitelisting", json!(true));
+        set(body, "/allowed_ips", json!(["300.1.1.1"]));
+    });
+    update(
+        "an address that is none",
+        site.classic("mine", |_| {}),
+        bad_address,
+        Failed("invalid IP/CIDR"),
+    );
+    // The gateway would show a secret in the place of the reference.
+    let reference = |body: &mut Value| set(body, "/config_data", json!({"a": "env://PATH"}));
+    update(
+        "a bundle that nobody serves, and a reference to a secret",
+        site.classic("mine", reference),
+        site.classic("mine", |body| {
+            reference(body);
+            bundled(body);
+        }),
+        Repaired("did not load it"),
+    );
     let without_id = site.classic("mine", |body| remove(body, "/api_id"));
     update(
         "no id",
@@ -609,7 +625,43 @@ fn updates(site: &Site) -> Vec<Trap> {
         without_id,
         Refused("no id"),
     );
+    // Its document is not read from a gateway that may be busy: Git has it.
+    traps.push(Trap {
+        name: "OAS with JWT: a bundle that nobody serves",
+        before: vec![site.oas("mine", with_jwt)],
+        foreign: Vec::new(),
+        meanwhile: Vec::new(),
+        after: vec![site.oas("mine", |body| {
+            with_jwt(body);
+            bundled_oas(body);
+        })],
+        end: Repaired("did not load it"),
+        answer: Vec::new(),
+    });
     traps
+}
+
+fn with_jwt(body: &mut Value) {
+    set(
+        body,
+        "/components",
+        json!({"securitySchemes": {"idp": {
+            "type": "http", "scheme": "bearer", "bearerFormat": "JWT",
+        }}}),
+    );
+    set(body, "/security", json!([{"idp": []}]));
+    set(
+        body,
+        "/x-tyk-api-gateway/server/authentication",
+        json!({
+            "enabled": true,
+            "securitySchemes": {"idp": {
+                "enabled": true, "header": {"enabled": true, "name": "Authorization"},
+                "signingMethod": "hmac", "source": "c2VjcmV0", "identityBaseField": "sub",
+                "defaultPolicies": ["none"],
+            }},
+        }),
+    );
 }
 
 /// Objects that get in each other's way.
@@ -1314,5 +1366,101 @@ async fn no_two_apis_are_on_one_path_at_any_moment_of_a_swap() {
     let detail = app.detail(Some(&runs[0].id)).await;
     let actions: Vec<Action> = detail.changes.iter().map(|change| change.action).collect();
     assert_eq!(actions, [Action::Replace, Action::Update, Action::Create]);
+    app.finish().await;
+}
+
+/// A stand-in of one's own with `keep` on it.
+async fn kept() -> (Site, TestApp) {
+    let gateway = stand_in().await;
+    let (url, proxy) = (gateway.url(), gateway.proxy_url().unwrap());
+    let site = site(&url, GATEWAY_SECRET, proxy).await;
+    let app = TestApp::on_gateway(Mode::Embedded, LINES, &[], gateway, &url).await;
+    app.repo
+        .write("keep.json", site.classic("keep", |_| {}).to_string())
+        .write("mine.json", site.classic("mine", |_| {}).to_string());
+    app.push_well("first").await;
+    (site, app)
+}
+
+#[tokio::test]
+async fn a_restart_renames_every_duplicate_and_the_next_run_makes_ours_anew() {
+    let (site, app) = kept().await;
+    let path = site.path("keep");
+    let twin = site.classic("twin", |body| listen_at(body, &path));
+    site.put(&twin).await;
+    app.gateway.reload_now().await;
+    assert_eq!(site.answers(&path).await, 200);
+    app.gateway.restart(false).await.unwrap();
+    app.gateway.ready().await;
+    assert_eq!(site.answers(&path).await, 404);
+    app.repo.write("README.md", "words");
+    let report = app.push_well("words").await;
+    assert_eq!(site.answers(&path).await, 200);
+    let notes = report.plan.unwrap().notes.join("\n");
+    assert!(notes.contains("at its next start"), "{notes}");
+    // Another API is not put where the next start would take it down.
+    let third = site.classic("third", |body| listen_at(body, &site.path("fourth")));
+    let fourth = site.classic("other", |body| listen_at(body, &site.path("fourth")));
+    site.put(&third).await;
+    site.put(&fourth).await;
+    app.gateway.reload_now().await;
+    app.repo
+        .write("fourth.json", site.classic("fourth", |_| {}).to_string());
+    let report = app.push("fourth").await;
+    assert_eq!(report.status, RunStatus::Parked);
+    let message = report.message.unwrap();
+    assert!(message.contains("by its document"), "{message}");
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_repaired_stands_on_the_status_until_it_is() {
+    let (site, app) = kept().await;
+    app.gateway.faults().lose(&site.id("mine"));
+    let update = |name: &str| {
+        site.classic("mine", |body| set(body, "/name", json!(name)))
+            .to_string()
+    };
+    app.repo.write("mine.json", update("second"));
+    for message in ["second", "words"] {
+        app.repo.write("README.md", message);
+        let report = app.push(message).await;
+        assert_eq!(report.status, RunStatus::Failed);
+        let problem = app.state("shop").await.problem.unwrap();
+        assert!(problem.contains("did not load it"), "{problem}");
+    }
+    app.gateway.faults().clear();
+    app.repo.write("README.md", "more words");
+    app.push_well("more words").await;
+    assert_eq!(app.state("shop").await.problem, None);
+    assert_eq!(site.answers(&site.path("mine")).await, 200);
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn what_others_do_during_a_run_is_told_and_not_undone() {
+    let (site, app) = kept().await;
+    let stranger = site.classic("stranger", |_| {});
+    site.put(&stranger).await;
+    app.gateway.reload_now().await;
+    let update = site.classic("mine", |body| set(body, "/name", json!("second")));
+    app.repo.write("mine.json", update.to_string());
+    let mut held = app.gateway.faults().hang(1, |asked| asked.method == "POST");
+    app.repo.commit("second");
+    app.push_webhook().await;
+    let running = {
+        let app = app.app.clone();
+        tokio::spawn(async move { lockstep::sync::worker::run_pending(&app).await.unwrap() })
+    };
+    held.reached(1).await;
+    app.gateway.remove_by_hand(&site.id("stranger"));
+    drop(held);
+    let reports = running.await.unwrap();
+    assert_eq!(reports[0].status, RunStatus::Succeeded);
+    let events = app.events().await;
+    let told = events
+        .iter()
+        .filter(|(header, _)| header.event_type == "drift.observed");
+    assert_eq!(told.count(), 1);
     app.finish().await;
 }
