@@ -322,10 +322,11 @@ async fn record(
                 }
             }
             // What was to stand in the place of another kind is not ours, as that is still there.
-            (Action::Create, Outcome::Skipped) if repaired.contains_key(&record.position) => {
-                if !observation.live.contains_key(key) {
-                    kept.push(InventoryChange::remove(key.clone()));
-                }
+            (Action::Create, Outcome::Skipped)
+                if repaired.contains_key(&record.position)
+                    && !observation.live.contains_key(key) =>
+            {
+                kept.push(InventoryChange::remove(key.clone()));
             }
             _ => {}
         }

@@ -4,6 +4,7 @@
 //! `LOCKSTEP_TEST_GATEWAY_URL` names its control API, `LOCKSTEP_TEST_GATEWAY_PROXY_URL` its port for
 //! traffic and `LOCKSTEP_TEST_GATEWAY_SECRET` its secret. That gateway must be on this machine: its
 //! requests go to an upstream of ours. Nobody else should write to it meanwhile.
+#![expect(clippy::too_many_lines, reason = "the traps are data")]
 
 use std::{
     collections::BTreeMap,
@@ -809,7 +810,7 @@ fn collisions(site: &Site) -> Vec<Trap> {
             "OAS becomes classic and is refused",
             vec![site.oas("a", |_| {})],
             vec![site.classic("a", |body| {
-                set(body, "/proxy/enable_load_balancing", json!(true))
+                set(body, "/proxy/enable_load_balancing", json!(true));
             })],
             Repaired("weight 0"),
             &["a"],
@@ -1070,7 +1071,7 @@ fn families(site: &Site) -> Vec<Trap> {
                     body,
                     "/access_rights",
                     json!({"nowhere": {"api_id": "nowhere", "versions": ["Default"]}}),
-                )
+                );
             },
             Works,
         ),

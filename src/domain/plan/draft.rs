@@ -83,6 +83,10 @@ impl<'a> Draft<'a> {
     }
 
     /// What one object of Git needs.
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one table of cases, read from top to bottom"
+    )]
     fn want(&mut self, key: &ObjectKey, prepared: &Prepared, of_other_kind: Option<&ObjectKey>) {
         let owned = self.inputs.inventory.get(key);
         let change = |action: Action, reason: &str| Change {

@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
 };
 
-use serde::{Deserialize, de::IgnoredAny};
+use serde::Deserialize;
 use serde_json::{error::Category, value::RawValue};
 
 use super::{Error, Listed, Listing};
@@ -78,7 +78,7 @@ pub(super) fn grants(policy: &RawValue) -> Vec<String> {
     #[derive(Deserialize)]
     struct Rights {
         #[serde(default)]
-        access_rights: Option<BTreeMap<String, IgnoredAny>>,
+        access_rights: Option<BTreeMap<String, Box<RawValue>>>,
     }
     serde_json::from_str::<Rights>(policy.get())
         .ok()
