@@ -33,7 +33,15 @@ pub struct Done {
 }
 
 impl Done {
-    fn new(outcome: Outcome, message: impl Into<String>) -> Self {
+    /// Not sent yet.
+    pub fn open() -> Self {
+        Self {
+            outcome: Outcome::Open,
+            message: None,
+        }
+    }
+
+    pub fn new(outcome: Outcome, message: impl Into<String>) -> Self {
         Self {
             outcome,
             message: Some(message.into()),
@@ -54,18 +62,18 @@ pub struct Sent {
     pub touched: bool,
 }
 
-/// Sends a wave's requests, in order. A refusal concerns its object alone; trouble with the
-/// gateway itself ends the wave.
+/// Sends a wave's requests, in order, but for those that `sent` has an answer for already. A refusal
+/// concerns its object alone; trouble with the gateway itself ends the wave.
 pub async fn send(
     target: &Target,
     holding: &Holding,
     wave: &[Change],
     desired: &PreparedDesired,
     progress: &(dyn Fn(usize, &Change) + Send + Sync),
-) -> Sent {
-    let mut sent = Sent::default();
+    sent: &mut Sent,
+) {
     for (place, change) in wave.iter().enumerate() {
-        if !change.action.writes() {
+        if !change.action.writes() || sent.done.contains_key(&place) {
             continue;
         }
         if sent.broken.is_some() || sent.lease_lost {
@@ -102,7 +110,6 @@ pub async fn send(
             }
         }
     }
-    sent
 }
 
 async fn request(
@@ -344,7 +351,7 @@ pub async fn previous_bodies(
         let Some(listed) = observation
             .listed
             .get(key)
-            .filter(|_| change.action == Action::Update)
+            .filter(|_| matches!(change.action, Action::Update | Action::Replace))
         else {
             continue;
         };

@@ -152,6 +152,7 @@ fn see(
         route: listed.route.clone(),
         digest,
         children,
+        grants: listed.grants(),
     };
     (seen, text)
 }

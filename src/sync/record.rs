@@ -352,7 +352,21 @@ impl Context<'_> {
         let mut undo = Vec::new();
         for record in changes {
             let key = &record.object;
-            if !record.action.puts() || record.outcome != Outcome::Open {
+            if record.outcome != Outcome::Open {
+                continue;
+            }
+            let changes_it = matches!(record.action, Action::Update | Action::Replace);
+            if let Some(body) = previous.get(key).filter(|_| changes_it) {
+                undo.push(Undo {
+                    position: record.position,
+                    object: key.clone(),
+                    sealed: self.app.key.seal(
+                        &undo_label(&self.run, record.position),
+                        canonical(body).into_bytes(),
+                    ),
+                });
+            }
+            if !record.action.puts() {
                 continue;
             }
             let Some(wanted) = look.wanted.desired.get(key) else {
@@ -365,16 +379,6 @@ impl Context<'_> {
             // Ours from now on, and unknown until it is read back.
             let owned = self.owned(look, key, wanted.digest, None, None, &look.observation);
             inventory.push(InventoryChange::put(key.clone(), owned));
-            if let Some(body) = previous.get(key) {
-                undo.push(Undo {
-                    position: record.position,
-                    object: key.clone(),
-                    sealed: self.app.key.seal(
-                        &undo_label(&self.run, record.position),
-                        canonical(body).into_bytes(),
-                    ),
-                });
-            }
         }
         let intended: Vec<Value> = changes
             .iter()
@@ -426,9 +430,17 @@ impl Context<'_> {
         let failures: Vec<String> = changes
             .iter()
             .filter(|record| matches!(record.outcome, Outcome::Failed | Outcome::Repaired))
+            // What it made room for tells of both.
+            .filter(|record| {
+                (record.action, record.outcome) != (Action::Replace, Outcome::Repaired)
+            })
             .map(|record| {
                 let said = record.message.as_deref().unwrap_or("no reason was given");
-                format!("{} {}: {said}", record.action, record.object)
+                let failed = match record.outcome {
+                    Outcome::Repaired => "failed, repaired: ",
+                    _ => "",
+                };
+                format!("{} {}: {failed}{said}", record.action, record.object)
             })
             .collect();
         let message = message.or_else(|| match status {
@@ -623,8 +635,11 @@ impl Context<'_> {
             (Action::Delete | Action::Replace | Action::Forget, Outcome::Applied) => {
                 inventory.push(InventoryChange::remove(key.clone()));
             }
-            (Action::Update, Outcome::Repaired) => {
-                if let Some(before) = look.inventory.get(key) {
+            // What is live again is owned as before; what was to stand in its place is not.
+            (Action::Create | Action::Update | Action::Replace, Outcome::Repaired) => {
+                if !observation.live.contains_key(key) {
+                    inventory.push(InventoryChange::remove(key.clone()));
+                } else if let Some(before) = look.inventory.get(key) {
                     let seen = observation.live.get(key).map(|seen| seen.digest);
                     let listed = observation.listed_digest(key);
                     let owned = self.owned(look, key, before.desired, seen, listed, observation);
@@ -770,11 +785,7 @@ impl Context<'_> {
 }
 
 /// Takes back what the intent put into the inventory.
-pub(super) fn undo_record(
-    record: &ChangeRecord,
-    look: &Look,
-    inventory: &mut Vec<InventoryChange>,
-) {
+fn undo_record(record: &ChangeRecord, look: &Look, inventory: &mut Vec<InventoryChange>) {
     let key = &record.object;
     if !record.action.puts() {
         return;

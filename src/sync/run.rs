@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tracing::{info, warn};
 
 use super::{
@@ -15,19 +15,20 @@ use super::{
     look::{self, Look, LookError, Wanted},
     nodes::{self, Course, Ended},
     observe::{self, Observation},
-    record::{records, undo_record},
+    record::records,
+    repair::Account,
     witness,
 };
 use crate::{
     app::{App, Stack},
     domain::{
-        audit::event::{EventType, Person},
+        audit::event::Person,
         object::ObjectKey,
         plan::{Change, Plan},
         revision::Revision,
         run::{Action, ChangeRecord, Outcome, RunId, RunStatus, Trigger},
     },
-    store::{self, Delivery, Intent, StackState},
+    store::{self, Delivery, StackState},
 };
 
 /// Tells a person what is going on.
@@ -362,12 +363,12 @@ impl Context<'_> {
     }
 
     /// A run that writes: intent, waves, outcomes.
-    async fn write(self, mut look: Look) -> Result<Report, RunError> {
+    async fn write(self, look: Look) -> Result<Report, RunError> {
         let target = &self.stack.target;
         let plan = look.plan.clone();
         let mut changes = records(&plan);
         let all: Vec<Change> = plan.changes().cloned().collect();
-        let previous = match apply::previous_bodies(target, &all, &look.observation).await {
+        let mut previous = match apply::previous_bodies(target, &all, &look.observation).await {
             Ok(previous) => previous,
             Err(error) => {
                 let error = LookError::target(self.stack, error);
@@ -376,58 +377,75 @@ impl Context<'_> {
                 return self.failed(revision, Some(&author), &error).await;
             }
         };
+        self.previous_from_git(&look, &mut previous).await;
         self.record_intent(&look, &changes, &previous).await?;
         crate::crash::point("after-intent");
 
-        let mut inventory = Vec::new();
-        let mut bodies = Vec::new();
+        let mut account = Account::new(all, previous);
+        let mut latest: Option<Observation> = None;
         let mut message = None;
-        let mut again = false;
-        let mut position = 0;
+        let mut first = 0;
         for wave in &plan.waves {
-            let span = position..position + wave.len();
-            position = span.end;
-            if again || message.is_some() {
-                for record in &mut changes[span] {
-                    record.outcome = Outcome::Skipped;
-                    record.message = Some("an earlier wave of this run went wrong".to_owned());
-                    undo_record(record, &look, &mut inventory);
-                }
-                continue;
-            }
-            let sent = self.send(wave, &look).await?;
+            let span = first..first + wave.len();
+            first = span.end;
+            let sent = self.send(wave, span.start, &account, &look).await;
             crate::crash::point("after-writes");
             let observation = self.reload_and_read(&sent, wave, &look).await?;
             crate::crash::point("after-reload");
             let documents = apply::documents(target, wave, &observation)
                 .await
                 .map_err(|error| self.open(&error))?;
-            let mut judged = self.judge_wave(wave, &sent, &look, &observation, &documents);
-            let observation = self
-                .repair(wave, span.start, &mut judged, &previous, &look, observation)
-                .await?;
-            for (record, done) in changes[span].iter_mut().zip(&judged) {
-                record.outcome = done.outcome;
-                record.message.clone_from(&done.message);
-                self.settle_record(record, &look, &observation, &mut inventory, &mut bodies);
+            let judged = self.judge_wave(wave, &sent, &look, &observation, &documents);
+            for (place, change) in wave.iter().enumerate() {
+                let is_lost = judged[place].outcome == Outcome::Failed
+                    && change.action == Action::Create
+                    && !sent.done.contains_key(&place)
+                    && !observation.live.contains_key(&change.object);
+                if is_lost {
+                    account.lost.insert(span.start + place);
+                }
             }
+            account.done[span].clone_from_slice(&judged);
             if let Some(error) = &sent.broken {
-                again = true;
                 message = Some(format!("the target {}: {error}", target.name));
             }
             if sent.lease_lost {
-                again = true;
                 message = Some("the lease of the target ran out".to_owned());
             }
-            look.observation = observation;
+            if message.is_some() {
+                let why = "an earlier wave of this run went wrong";
+                account.done[first..].fill(Done::new(Outcome::Skipped, why));
+            }
+            let observation = self.repair(&mut account, &look, observation).await?;
+            latest = Some(observation);
+            if message.is_some() {
+                break;
+            }
         }
-        self.refresh_listed(&look, &look.observation, &mut inventory);
+        let observation = latest.as_ref().unwrap_or(&look.observation);
+        let mut inventory = Vec::new();
+        let mut bodies = Vec::new();
+        for (record, done) in changes.iter_mut().zip(account.done) {
+            record.outcome = done.outcome;
+            record.message = done.message;
+            self.settle_record(record, &look, observation, &mut inventory, &mut bodies);
+        }
+        self.refresh_listed(&look, observation, &mut inventory);
         crate::crash::point("before-outcome");
+        let again = message.is_some();
         self.record_outcome(&look, changes, inventory, bodies, message, again)
             .await
     }
 
-    async fn send(&self, wave: &[Change], look: &Look) -> Result<Sent, RunError> {
+    /// What is to be made anew where something else still stands is not sent.
+    async fn send(&self, wave: &[Change], first: usize, account: &Account, look: &Look) -> Sent {
+        let mut sent = Sent::default();
+        for (place, change) in wave.iter().enumerate() {
+            if account.is_blocked(first + place) {
+                let why = format!("{} did not make room for it", change.object);
+                sent.done.insert(place, Done::new(Outcome::Skipped, why));
+            }
+        }
         let count = wave.iter().filter(|change| change.action.writes()).count();
         let tell = |place: usize, change: &Change| {
             let message = format!(
@@ -439,8 +457,16 @@ impl Context<'_> {
             (self.progress)(&message);
         };
         let target = &self.stack.target;
-        let sent = apply::send(target, self.holding, wave, &look.wanted.desired, &tell).await;
-        Ok(sent)
+        apply::send(
+            target,
+            self.holding,
+            wave,
+            &look.wanted.desired,
+            &tell,
+            &mut sent,
+        )
+        .await;
+        sent
     }
 
     /// One reload that is waited for, and one listing. When something that should be live is not
@@ -558,94 +584,6 @@ impl Context<'_> {
             })
             .collect()
     }
-
-    /// Puts back the previous bodies of objects that an update took down or changed otherwise
-    /// than asked. A wave with an intent of its own.
-    async fn repair(
-        &self,
-        wave: &[Change],
-        first: usize,
-        judged: &mut [Done],
-        previous: &BTreeMap<ObjectKey, Value>,
-        look: &Look,
-        observation: Observation,
-    ) -> Result<Observation, RunError> {
-        let broken: Vec<usize> = wave
-            .iter()
-            .enumerate()
-            .filter(|(place, change)| {
-                judged[*place].outcome == Outcome::Failed
-                    && change.action == Action::Update
-                    && previous.contains_key(&change.object)
-                    && is_not_as_before(change, look, &observation)
-            })
-            .map(|(place, _)| place)
-            .collect();
-        if broken.is_empty() {
-            return Ok(observation);
-        }
-        (self.progress)("putting back what the change took down");
-        let objects: Vec<&ObjectKey> = broken.iter().map(|&place| &wave[place].object).collect();
-        let event = self.event(
-            EventType::RunIntended,
-            json!({"repair": objects, "positions": broken.iter().map(|place| first + place).collect::<Vec<_>>()}),
-        );
-        let intent = Intent {
-            events: vec![event],
-            ..Intent::default()
-        };
-        self.app
-            .store
-            .extend_run(self.holding.lease(), &self.run, &intent)
-            .await?;
-        let target = &self.stack.target;
-        for &place in &broken {
-            let key = &wave[place].object;
-            if !self.holding.covers(target.write_needs()).await {
-                return Err(RunError::Open {
-                    run: self.run.clone(),
-                    why: "the lease of the target ran out during a repair".to_owned(),
-                });
-            }
-            if let Err(error) = target.client.write(key.kind, &key.id, &previous[key]).await {
-                if error.is_transient() {
-                    return Err(self.open(&error));
-                }
-                warn!(object = %key, %error, "the previous body could not be put back");
-            }
-        }
-        target
-            .client
-            .reload()
-            .await
-            .map_err(|error| self.open(&error))?;
-        let observation = self.read(look).await?;
-        for &place in &broken {
-            let key = &wave[place].object;
-            let before = look.observation.live.get(key);
-            let now = observation.live.get(key);
-            let is_back = match (before, now) {
-                (Some(before), Some(now)) => before.digest == now.digest,
-                _ => false,
-            };
-            let cause = judged[place].message.take().unwrap_or_default();
-            judged[place] = if is_back {
-                Done {
-                    outcome: Outcome::Repaired,
-                    message: Some(format!("{cause}. The previous body is back and live")),
-                }
-            } else {
-                Done {
-                    outcome: Outcome::Failed,
-                    message: Some(format!(
-                        "{cause}. The previous body was put back and does not show as it was: look at \
-                         {key} on the gateway"
-                    )),
-                }
-            };
-        }
-        Ok(observation)
-    }
 }
 
 /// How long to wait before the next attempt, in microseconds: 2 s doubling to 5 min.
@@ -654,16 +592,4 @@ pub fn backoff(attempt: i64) -> i64 {
     const LONGEST: i64 = 300_000_000;
     let doublings = u32::try_from(attempt - 1).unwrap_or(0).min(20);
     (FIRST << doublings).min(LONGEST)
-}
-
-/// A failed update needs its previous body back only where the live state is no longer the
-/// previous one.
-fn is_not_as_before(change: &Change, look: &Look, observation: &Observation) -> bool {
-    let before = look.observation.live.get(&change.object);
-    let now = observation.live.get(&change.object);
-    match (before, now) {
-        (Some(before), Some(now)) => before.digest != now.digest,
-        (Some(_), None) => true,
-        (None, _) => false,
-    }
 }

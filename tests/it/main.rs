@@ -25,4 +25,5 @@ mod sandbox;
 mod store;
 mod support;
 mod sync;
+mod traps;
 mod webhook;

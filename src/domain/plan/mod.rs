@@ -6,6 +6,7 @@
 //! prints a document otherwise than it was written causes no change, and a hand-made one does.
 
 mod draft;
+mod family;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -69,6 +70,8 @@ pub struct Seen {
     pub digest: Digest,
     /// The ids of the APIs that it lists as its versions.
     pub children: Vec<String>,
+    /// The ids of the APIs that a policy gives access to.
+    pub grants: Vec<String>,
 }
 
 pub type Live = BTreeMap<ObjectKey, Seen>;
@@ -299,7 +302,7 @@ impl Plan {
         draft.hold_deletions();
         draft.hold_writes();
         draft.heed_approval();
-        draft.settle_routes();
+        draft.settle_dependencies();
         draft.into_plan()
     }
 
@@ -448,4 +451,11 @@ pub fn is_collision_rename(wanted: &Route, found: &Route, id: &str) -> bool {
             .and_then(|rest| rest.strip_prefix('-'))
             .and_then(|rest| rest.strip_prefix(id))
             .is_some_and(|rest| rest.bytes().all(|byte| byte == b'_'))
+}
+
+/// The route that an API was renamed from, if its route is one that a gateway gave it.
+fn claimed_route(found: &Route, id: &str) -> Option<Route> {
+    let given = found.listen_path.trim_end_matches('_');
+    let own = given.strip_suffix(id)?.strip_suffix('-')?;
+    Some(Route::new(&found.domain, own)).filter(|own| is_collision_rename(own, found, id))
 }

@@ -109,6 +109,14 @@ impl Listed {
     pub fn body(&self) -> Value {
         serde_json::from_str(self.raw.get()).unwrap_or_default()
     }
+
+    /// The ids of the APIs that a listed policy gives access to, read without the rest of it.
+    pub fn grants(&self) -> Vec<String> {
+        match self.key.kind {
+            Kind::Policy => wire::grants(&self.raw),
+            Kind::ClassicApi | Kind::OasApi | Kind::McpProxy => Vec::new(),
+        }
+    }
 }
 
 // A body may hold secrets, so it is never printed.
