@@ -152,16 +152,13 @@ impl Context<'_> {
         }
         let now = self.app.now();
         let message = error.to_string();
-        let refused = matches!(error, LookError::Refused { .. });
-        let permanent = match error {
-            LookError::Refused { .. } => true,
-            LookError::Git(error) => !error.is_transient() && revision.is_some(),
-            LookError::NoBranch { .. } | LookError::Target { .. } | LookError::Store(_) => false,
-        };
-        let status = if refused {
-            RunStatus::Refused
-        } else {
-            RunStatus::Failed
+        let (status, permanent) = match error {
+            LookError::Refused { .. } => (RunStatus::Refused, true),
+            LookError::Git(error) => {
+                let permanent = !error.is_transient() && revision.is_some();
+                (RunStatus::Failed, permanent)
+            }
+            _ => (RunStatus::Failed, false),
         };
         let attempt = self.state.attempt + 1;
         let again_at = (!permanent).then(|| now + backoff(attempt));
@@ -173,24 +170,18 @@ impl Context<'_> {
             attempt,
             not_before: now + backoff(attempt),
         };
-        let settle = match again_at {
-            None => Settle::Done {
+        let settle = if permanent {
+            Settle::Done {
                 claimed: self.state.wanted,
                 settled: None,
-            },
-            Some(_) => again.clone(),
+            }
+        } else {
+            again.clone()
         };
         let problem = Some(self.here(&message));
         let end = self.course.meaning(ended, settle, problem, again);
-        let said_before = if self.course.is_shared {
-            self.node_problem.as_deref()
-        } else {
-            self.state.problem.as_deref()
-        };
         if let Some(again_at) = again_at
-            && self.operator.is_none()
-            && self.state.attempt > 0
-            && said_before == Some(message.as_str())
+            && self.was_said_before(&message)
         {
             if end.settle != Settle::Keep {
                 let problem = end.problem.unwrap_or_default();
@@ -200,15 +191,9 @@ impl Context<'_> {
                     .await?;
             }
             return Ok(Report {
-                run: None,
-                status,
                 revision,
-                plan: None,
-                changes: Vec::new(),
-                message: Some(message),
                 again_at: Some(again_at),
-                node: None,
-                nodes: Vec::new(),
+                ..Report::without_changes(None, status, message)
             });
         }
         let author = match error {
@@ -254,15 +239,9 @@ impl Context<'_> {
             .await?;
         self.app.metrics.run_finished(&self.stack.name, status, 0);
         Ok(Report {
-            run: Some(self.run),
-            status,
             revision,
-            plan: None,
-            changes: Vec::new(),
-            message: Some(message),
             again_at,
-            node: None,
-            nodes: Vec::new(),
+            ..Report::without_changes(Some(self.run), status, message)
         })
     }
 
@@ -518,6 +497,16 @@ impl Context<'_> {
             node: None,
             nodes: Vec::new(),
         })
+    }
+
+    /// Whether the try before ended with the same words, and nobody asked for this one.
+    fn was_said_before(&self, message: &str) -> bool {
+        let said = if self.course.is_shared {
+            &self.node_problem
+        } else {
+            &self.state.problem
+        };
+        self.operator.is_none() && self.state.attempt > 0 && said.as_deref() == Some(message)
     }
 
     /// What the end of this node's run means for the stack.

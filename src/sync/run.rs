@@ -56,6 +56,21 @@ pub struct Report {
 }
 
 impl Report {
+    /// A run that came to nothing, and why.
+    pub(super) fn without_changes(run: Option<RunId>, status: RunStatus, message: String) -> Self {
+        Self {
+            run,
+            status,
+            revision: None,
+            plan: None,
+            changes: Vec::new(),
+            message: Some(message),
+            again_at: None,
+            node: None,
+            nodes: Vec::new(),
+        }
+    }
+
     /// All nodes together: the worst status, every change, every message.
     fn of_all(mut reports: Vec<Self>) -> Self {
         if reports.len() == 1 && reports[0].node.is_none() {
@@ -164,9 +179,9 @@ pub async fn run_stack(
         state,
         run: app.new_run_id(),
         trigger,
-        deliveries: deliveries.clone(),
+        deliveries,
         started_at,
-        operator: operator.clone(),
+        operator,
         progress,
         course: &nodes::ALONE,
         node_problem: None,
@@ -202,53 +217,7 @@ pub async fn run_stack(
         info!(stack = %stack.name, "{warning}");
     }
 
-    let mut states = BTreeMap::new();
-    if !stack.target.peers.is_empty() {
-        let known = app.store.node_states().await?.into_iter();
-        let ours = known.filter(|node| node.stack == stack.name);
-        states.extend(ours.map(|node| (node.node.clone(), node)));
-    }
-    let is_retry = state.attempt > 0 && context.operator.is_none();
-    let nodes = nodes::to_visit(&stack.target, &states, &wanted.revision, is_retry);
-    let mut course = Course::over(1 + stack.target.peers.len());
-    let mut reports: Vec<Report> = Vec::new();
-    let mut moving = BTreeSet::new();
-    for (node, place) in nodes.iter().zip(1..) {
-        course.is_last = place == nodes.len();
-        let here = stack.at(node);
-        let context = Context {
-            app,
-            holding,
-            stack: &here,
-            state,
-            run: app.new_run_id(),
-            trigger,
-            deliveries: deliveries.clone(),
-            started_at: app.now(),
-            operator: operator.clone(),
-            progress,
-            course: &course,
-            node_problem: states.get(&node.node).and_then(|node| node.problem.clone()),
-        };
-        let (mut report, is_unreachable) = context.run_node(wanted.clone(), &mut moving).await?;
-        let ended = Ended {
-            status: report.status,
-            is_unreachable,
-        };
-        if course.is_shared {
-            report.node = Some(node.address.clone());
-        }
-        let stops = course.stops(ended);
-        course.add(&node.address, ended, report.message.as_deref());
-        reports.push(report);
-        if stops {
-            break;
-        }
-        if !course.is_last {
-            crate::crash::point("between-nodes");
-        }
-    }
-    let report = Report::of_all(reports);
+    let (report, moving) = context.visit(&wanted).await?;
     wake_neighbours(app, stack, state, &report, &moving).await?;
     if let Err(error) = witness::note(app).await {
         warn!("{error:#}");
@@ -285,6 +254,59 @@ async fn wake_neighbours(
 }
 
 impl Context<'_> {
+    /// Goes to the nodes of the target, one after another. Answers what it came to on all of them,
+    /// and the stacks that objects move to.
+    async fn visit(self, wanted: &Wanted) -> Result<(Report, BTreeSet<String>), RunError> {
+        let mut states = BTreeMap::new();
+        if !self.stack.target.peers.is_empty() {
+            let known = self.app.store.node_states().await?.into_iter();
+            let ours = known.filter(|node| node.stack == self.stack.name);
+            states.extend(ours.map(|node| (node.node.clone(), node)));
+        }
+        let is_retry = self.state.attempt > 0 && self.operator.is_none();
+        let nodes = nodes::to_visit(&self.stack.target, &states, &wanted.revision, is_retry);
+        let mut course = Course::over(1 + self.stack.target.peers.len());
+        let mut reports: Vec<Report> = Vec::new();
+        let mut moving = BTreeSet::new();
+        for (node, place) in nodes.iter().zip(1..) {
+            course.is_last = place == nodes.len();
+            let here = self.stack.at(node);
+            let context = Context {
+                app: self.app,
+                holding: self.holding,
+                stack: &here,
+                state: self.state,
+                run: self.app.new_run_id(),
+                trigger: self.trigger,
+                deliveries: self.deliveries.clone(),
+                started_at: self.app.now(),
+                operator: self.operator.clone(),
+                progress: self.progress,
+                course: &course,
+                node_problem: states.get(&node.node).and_then(|node| node.problem.clone()),
+            };
+            let run = Box::pin(context.run_node(wanted.clone(), &mut moving));
+            let (mut report, is_unreachable) = run.await?;
+            let ended = Ended {
+                status: report.status,
+                is_unreachable,
+            };
+            if course.is_shared {
+                report.node = Some(node.address.clone());
+            }
+            let stops = course.stops(ended);
+            course.add(&node.address, ended, report.message.as_deref());
+            reports.push(report);
+            if stops {
+                break;
+            }
+            if !course.is_last {
+                crate::crash::point("between-nodes");
+            }
+        }
+        Ok((Report::of_all(reports), moving))
+    }
+
     /// Looks at one node and does what is due there. Says whether the node could not be asked.
     async fn run_node(
         self,
@@ -350,15 +372,9 @@ impl Context<'_> {
             .postpone(&self.stack.name, self.state.attempt, again_at, &message)
             .await?;
         Ok(Report {
-            run: None,
-            status: RunStatus::Failed,
             revision: Some(head.clone()),
-            plan: None,
-            changes: Vec::new(),
-            message: Some(message),
             again_at: Some(again_at),
-            node: None,
-            nodes: Vec::new(),
+            ..Report::without_changes(None, RunStatus::Failed, message)
         })
     }
 
