@@ -164,7 +164,7 @@ impl Context<'_> {
         let again_at = (!permanent).then(|| now + backoff(attempt));
         let ended = Ended {
             status,
-            is_unreachable: matches!(error, LookError::Target { .. }),
+            is_unreachable: error.is_unreachable(),
         };
         let again = Settle::Retry {
             attempt,

@@ -33,7 +33,13 @@ pub async fn recover(app: &App, holding: &Holding, target: &Arc<Target>) -> Resu
         info!(run = %open.run.id, stack = %open.run.stack, "resolving a run that was left open");
         // A node that is not in the configuration any more is asked no more.
         match target.nodes().find(|node| node.node == open.run.node) {
-            Some(node) => resolve(app, holding, &node, open).await?,
+            Some(node) => match resolve(app, holding, &node, open).await {
+                // A node that is away must not bar the others; no run goes there meanwhile.
+                Err(RunError::Open { run, why }) if !target.peers.is_empty() => {
+                    warn!(%run, node = %node.address, why, "a run stays open on one node");
+                }
+                other => other?,
+            },
             None => give_up(app, holding, &open).await?,
         }
     }

@@ -316,11 +316,26 @@ impl Context<'_> {
         (self.progress)("reading what the gateway runs");
         let author = wanted.author.clone();
         let revision = wanted.revision.clone();
-        let look = look::look(self.app, self.stack, self.state, wanted, self.started_at).await;
+        let target = &self.stack.target;
+        let is_open = self.course.is_shared
+            && self
+                .app
+                .store
+                .open_runs(&target.name)
+                .await?
+                .iter()
+                .any(|open| open.run.node == target.node);
+        let look = if is_open {
+            Err(LookError::Open {
+                target: target.name.clone(),
+            })
+        } else {
+            look::look(self.app, self.stack, self.state, wanted, self.started_at).await
+        };
         let look = match look {
             Ok(look) => look,
             Err(error) => {
-                let is_unreachable = matches!(error, LookError::Target { .. });
+                let is_unreachable = error.is_unreachable();
                 let report = self.failed(Some(revision), Some(&author), &error).await?;
                 return Ok((report, is_unreachable));
             }

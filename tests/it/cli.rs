@@ -221,6 +221,10 @@ async fn the_day_of_an_engineer_at_the_command_line() {
     assert_eq!(code, 0);
     assert!(out.contains("nothing to do"), "{out}");
     assert_eq!(err, "", "progress is for terminals");
+    let (code, all) = desk.json(&["sync", "--all"]).await;
+    assert_eq!((code, &all["applied"]), (0, &Value::from(0)), "{all}");
+    assert_eq!(all["stacks"][0]["stack"], "shop");
+    assert_eq!(desk.run(&["sync"]).await.0, 1, "which one, or all");
     let (code, plan) = desk.json(&["plan", "shop"]).await;
     assert_eq!((code, &plan["empty"]), (0, &Value::Bool(true)));
 
