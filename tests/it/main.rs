@@ -3,6 +3,7 @@
 
 mod approval;
 mod architecture;
+mod chance;
 mod cli;
 mod config;
 mod crash;
