@@ -439,7 +439,16 @@ impl Context<'_> {
             (self.progress)(&message);
         };
         let target = &self.stack.target;
-        let sent = apply::send(target, self.holding, wave, &look.wanted.desired, &tell).await;
+        let desired = &look.wanted.desired;
+        let sent = apply::send(
+            target,
+            self.holding,
+            wave,
+            desired,
+            &look.observation,
+            &tell,
+        )
+        .await;
         Ok(sent)
     }
 

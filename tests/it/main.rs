@@ -3,6 +3,7 @@
 
 mod approval;
 mod architecture;
+mod certificates;
 mod cli;
 mod config;
 mod crash;

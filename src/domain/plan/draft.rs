@@ -7,24 +7,24 @@ use super::{Change, Held, Hold, Inputs, Plan, Prepared, REBASED, Seen, is_collis
 use crate::domain::{
     approval::{Remainder, Verdict},
     guard::{self, Budget, RequireApproval},
-    object::{ObjectKey, Route},
+    object::{Kind, ObjectKey, Route},
     run::Action,
 };
 
 /// A plan that is being made.
 pub(super) struct Draft<'a> {
-    inputs: Inputs<'a>,
-    upserts: BTreeMap<ObjectKey, Change>,
-    deletes: BTreeMap<ObjectKey, Change>,
+    pub(super) inputs: Inputs<'a>,
+    pub(super) upserts: BTreeMap<ObjectKey, Change>,
+    pub(super) deletes: BTreeMap<ObjectKey, Change>,
     /// Changes of the record only.
-    records: Vec<Change>,
+    pub(super) records: Vec<Change>,
     /// Objects that must be gone before they can be made anew.
-    replaced: BTreeSet<ObjectKey>,
+    pub(super) replaced: BTreeSet<ObjectKey>,
     /// What must be out of a route's way, by the change that needs the route.
-    after: BTreeMap<ObjectKey, ObjectKey>,
-    held: Vec<Held>,
-    moving: BTreeMap<ObjectKey, String>,
-    notes: Vec<String>,
+    pub(super) after: BTreeMap<ObjectKey, ObjectKey>,
+    pub(super) held: Vec<Held>,
+    pub(super) moving: BTreeMap<ObjectKey, String>,
+    pub(super) notes: Vec<String>,
 }
 
 impl<'a> Draft<'a> {
@@ -79,6 +79,7 @@ impl<'a> Draft<'a> {
                 draft.deletes.insert(key.clone(), change);
             }
         }
+        draft.spare_used_certificates();
         draft
     }
 
@@ -95,6 +96,10 @@ impl<'a> Draft<'a> {
             drifted: false,
             fields: Vec::new(),
         };
+        if key.kind == Kind::Certificate {
+            self.want_certificate(prepared, change);
+            return;
+        }
         if let Some((hold, message)) = self.not_ours(key, prepared) {
             self.held.push(Held {
                 change: Change {
@@ -320,19 +325,23 @@ impl<'a> Draft<'a> {
                 self.hold(&key, hold, message);
             }
         }
-        let losses: Vec<ObjectKey> = self
+        // One that is unused is no loss either.
+        let (certificates, losses): (Vec<ObjectKey>, Vec<ObjectKey>) = self
             .deletes
             .values()
             .filter(|change| change.action == Action::Delete)
             .map(|change| change.object.clone())
-            .collect();
+            .partition(|key| key.kind == Kind::Certificate);
         // What was made after deletions were held back must not make them look few.
         let held_since = self.inputs.held_since.unwrap_or(i64::MAX);
         let owned = self
             .inputs
             .inventory
-            .values()
-            .filter(|owned| owned.stack == self.inputs.stack && owned.since <= held_since)
+            .iter()
+            .filter(|(key, owned)| {
+                let is_counted = key.kind != Kind::Certificate;
+                is_counted && owned.stack == self.inputs.stack && owned.since <= held_since
+            })
             .count();
         let budget = Budget {
             limit: self.inputs.rules.deletion_limit,
@@ -348,6 +357,11 @@ impl<'a> Draft<'a> {
                     format!("nothing is deleted: {overdraft}"),
                 );
             } else if self.inputs.rules.require_approval != RequireApproval::Never {
+                self.hold_for_approval(&key, "every deletion of this stack");
+            }
+        }
+        if self.inputs.rules.require_approval != RequireApproval::Never {
+            for key in certificates {
                 self.hold_for_approval(&key, "every deletion of this stack");
             }
         }
@@ -627,8 +641,12 @@ impl<'a> Draft<'a> {
         let mut first: Vec<Change> = Vec::new();
         let mut second: Vec<Change> = Vec::new();
         let mut last: Vec<Change> = Vec::new();
+        // When what used them was loaded without them.
+        let mut certificates: Vec<Change> = Vec::new();
         for (key, change) in std::mem::take(&mut self.deletes) {
-            if needed_first.contains(&key) || self.replaced.contains(&key) {
+            if key.kind == Kind::Certificate {
+                certificates.push(change);
+            } else if needed_first.contains(&key) || self.replaced.contains(&key) {
                 first.push(change);
             } else if children.contains(key.id.as_str()) {
                 // While a base lists it, deleting a version rewrites the base from memory.
@@ -662,7 +680,7 @@ impl<'a> Draft<'a> {
         Plan {
             stack: self.inputs.stack.to_owned(),
             target: self.inputs.target.to_owned(),
-            waves: [first, second]
+            waves: [first, second, certificates]
                 .into_iter()
                 .filter(|wave| !wave.is_empty())
                 .collect(),
@@ -672,7 +690,7 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Policies, then versions before the bases that list them, and what leaves a route before
+    /// Certificates, policies, then versions before the bases that list them, and what leaves a route before
     /// what takes it.
     fn order_upserts(&mut self) -> Vec<Change> {
         let mut waiting = std::mem::take(&mut self.upserts);
@@ -696,7 +714,7 @@ impl<'a> Draft<'a> {
             needs.extend(self.after.get(key).cloned());
             before.insert(key.clone(), needs);
         }
-        // Keys are sorted with policies first; each is preceded by what it needs. A ring (two
+        // Keys are sorted with certificates and policies first; each is preceded by what it needs. A ring (two
         // APIs that swap their routes) is cut where it closes.
         let mut ordered = Vec::new();
         let mut entered: BTreeSet<ObjectKey> = BTreeSet::new();

@@ -5,6 +5,7 @@
 //! with what was applied last, and what is live with what was seen after that. So a gateway that
 //! prints a document otherwise than it was written causes no change, and a hand-made one does.
 
+mod certificates;
 mod draft;
 
 use std::{
@@ -69,6 +70,8 @@ pub struct Seen {
     pub digest: Digest,
     /// The ids of the APIs that it lists as its versions.
     pub children: Vec<String>,
+    /// Of the certificates that some stack owns, those that it mentions, by fingerprint.
+    pub certificates: BTreeSet<String>,
 }
 
 pub type Live = BTreeMap<ObjectKey, Seen>;
@@ -190,6 +193,8 @@ pub struct Inputs<'a> {
     /// Files that described owned objects, are still in Git, and are not read as manifests.
     pub unread: &'a BTreeMap<ObjectKey, String>,
     pub neighbours: &'a Neighbours,
+    /// Owned certificates that must stay because of what is not in `live`, with who uses them.
+    pub used_elsewhere: &'a BTreeMap<ObjectKey, String>,
     /// What was decided on the part of an earlier plan that waited for an approval.
     pub standing: Option<&'a Standing>,
     /// Deletions of this stack in the last 24 hours.
@@ -300,6 +305,7 @@ impl Plan {
         draft.hold_writes();
         draft.heed_approval();
         draft.settle_routes();
+        draft.spare_used_certificates();
         draft.into_plan()
     }
 
