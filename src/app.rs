@@ -21,6 +21,7 @@ use crate::{
     },
     git::{self, BranchName, Location, Mirrors, Remote, RepoPath, Selection},
     keys::InstallationKey,
+    manifest::{self, NamedCertificate},
     metrics::Metrics,
     notify::{self, GitHost, GitHub, GitLab, Place, Receiver, Sender, Slack, Webhook},
     queue::JetStream,
@@ -151,6 +152,8 @@ pub struct App {
     pub clock: fn() -> i64,
     pub stacks: Arc<BTreeMap<String, Arc<Stack>>>,
     pub targets: Arc<BTreeMap<String, Arc<Target>>>,
+    /// Certificates that the manifests of every stack may refer to, by name.
+    pub certificates: Arc<BTreeMap<String, config::Certificate>>,
     /// Who may approve, by name.
     pub people: Arc<BTreeMap<String, Identity>>,
     pub sinks: Arc<Vec<Arc<Sink>>>,
@@ -175,6 +178,11 @@ impl App {
         };
         let targets = targets(config)?;
         let stacks = stacks(config, &targets)?;
+        let certificates = config
+            .certificates
+            .iter()
+            .map(|(name, certificate)| (name.as_str().to_owned(), certificate.clone()))
+            .collect();
         let people = config
             .people
             .iter()
@@ -192,6 +200,7 @@ impl App {
             clock: now,
             stacks: Arc::new(stacks),
             targets: Arc::new(targets),
+            certificates: Arc::new(certificates),
             people: Arc::new(people),
             sinks: Arc::new(sinks(config, notify::Options::default())?),
             news_patience: Duration::from_hours(24),
@@ -205,6 +214,29 @@ impl App {
     /// Microseconds since 1970, UTC.
     pub fn now(&self) -> i64 {
         (self.clock)()
+    }
+
+    /// What manifests are read with for a target: folders are where their files are from. Reads the
+    /// certificates of the configuration.
+    pub fn manifest_options(&self, target: &Target, folders: Vec<String>) -> manifest::Options {
+        let certificates = self
+            .certificates
+            .iter()
+            .map(|(name, certificate)| {
+                let read = match certificate.text() {
+                    Ok(text) => NamedCertificate::Text(text),
+                    Err(why) => NamedCertificate::Unreadable(why),
+                };
+                (name.clone(), read)
+            })
+            .collect();
+        manifest::Options {
+            org: target.org.clone(),
+            certificates,
+            folders,
+            now: jiff::Timestamp::from_microsecond(self.now()).ok(),
+            ..manifest::Options::default()
+        }
     }
 
     pub fn new_run_id(&self) -> RunId {

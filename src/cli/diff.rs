@@ -35,10 +35,8 @@ impl Diff {
         let mut files = Vec::new();
         collect(&self.path, &self.path, &Selection::default(), &mut files)
             .with_context(|| format!("cannot read {}", self.path.display()))?;
-        let options = manifest::Options {
-            org: target.org.clone(),
-            ..manifest::Options::default()
-        };
+        let folder = self.path.display().to_string();
+        let options = app.manifest_options(&target, vec![folder]);
         let read = match manifest::read(&files, &options) {
             Ok(read) => read,
             Err(problems) => {

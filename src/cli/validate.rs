@@ -7,7 +7,10 @@ use clap::Args;
 use serde_json::json;
 
 use super::{Exit, Invocation, output};
-use crate::{git::Selection, manifest};
+use crate::{
+    git::Selection,
+    manifest::{self, NamedCertificate},
+};
 
 /// Check manifests on this machine, without a gateway or a configuration.
 ///
@@ -20,6 +23,9 @@ pub struct Validate {
     /// The organisation that the target serves; a document that names another is refused
     #[arg(long, value_name = "ORG")]
     org: Option<String>,
+    /// A certificate that the server's configuration has as [certificate.NAME]; may be repeated
+    #[arg(long = "certificate", value_name = "NAME")]
+    certificates: Vec<String>,
 }
 
 impl Validate {
@@ -32,6 +38,18 @@ impl Validate {
         }
         let options = manifest::Options {
             org: self.org.clone(),
+            certificates: self
+                .certificates
+                .iter()
+                .map(|name| (name.clone(), NamedCertificate::NotHere))
+                .collect(),
+            folders: self
+                .paths
+                .iter()
+                .filter(|path| path.is_dir())
+                .map(|path| path.display().to_string())
+                .collect(),
+            now: jiff::Timestamp::from_microsecond(crate::app::now()).ok(),
             ..manifest::Options::default()
         };
         let read = manifest::read(&files, &options);

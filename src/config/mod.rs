@@ -5,6 +5,7 @@
 //! Secrets stand outside the file; the file only says where. This module never writes anything, never opens a
 //! connection, and never puts a secret into a problem's text or into `Debug`.
 
+mod certificate;
 mod notify;
 mod person;
 mod problem;
@@ -27,6 +28,7 @@ use toml::de::DeTable;
 
 use self::reader::{Absent, Read, Reader, Role};
 pub use self::{
+    certificate::Certificate,
     notify::{Address, Notify, Receiver, StackNames},
     person::Person,
     problem::{ConfigErrors, Problem},
@@ -56,6 +58,8 @@ pub struct Config {
     pub repositories: BTreeMap<Name, Repository>,
     pub targets: BTreeMap<Name, Target>,
     pub stacks: BTreeMap<Name, Stack>,
+    /// Certificates that the manifests of every stack may refer to.
+    pub certificates: BTreeMap<Name, Certificate>,
     pub people: BTreeMap<Name, Person>,
     pub notify: BTreeMap<Name, Notify>,
     hash: String,
@@ -89,6 +93,7 @@ impl Config {
                 repositories: parts.repositories,
                 targets: parts.targets,
                 stacks: parts.stacks,
+                certificates: parts.certificates,
                 people: parts.people,
                 notify: parts.notify,
                 hash: parts.hash,
@@ -140,6 +145,7 @@ struct Parts {
     repositories: BTreeMap<Name, Repository>,
     targets: BTreeMap<Name, Target>,
     stacks: BTreeMap<Name, Stack>,
+    certificates: BTreeMap<Name, Certificate>,
     people: BTreeMap<Name, Person>,
     notify: BTreeMap<Name, Notify>,
     hash: String,
@@ -164,6 +170,7 @@ fn read<T>(reader: &Reader<'_>, assemble: impl FnOnce(Parts) -> Read<T>) -> Read
     let repositories = root.named_sections("repository");
     let targets = root.named_sections("target");
     let stacks = root.named_sections("stack");
+    let certificates = root.named_sections("certificate");
     let people = root.named_sections("person");
     let notify = root.named_sections("notify");
     root.refuse_unknown_keys();
@@ -181,6 +188,7 @@ fn read<T>(reader: &Reader<'_>, assemble: impl FnOnce(Parts) -> Read<T>) -> Read
         stacks: stacks.read(|section| {
             stack::read(section, &repositories.names(), &targets.names(), approvals)
         }),
+        certificates: certificates.read(certificate::read),
         people: people.read(person::read),
         notify: notify.read(|section| notify::read(section, &stacks.names())),
         webhooks: webhooks.read(webhook::read),

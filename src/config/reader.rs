@@ -17,7 +17,7 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use super::{ConfigErrors, Environment, Name, Problem, problem::did_you_mean};
+use super::{ConfigErrors, Environment, Name, Problem, certificate::Source, problem::did_you_mean};
 
 const LARGEST_SECRET_FILE: u64 = 64 * 1024;
 
@@ -373,6 +373,18 @@ impl<'r> Field<'r> {
         }
     }
 
+    /// A reference that only a worker needs, and whose file is read again later.
+    pub(super) fn source(&self) -> Read<Source> {
+        let reference = self.reference()?;
+        if self.reader.role == Role::Receiver {
+            return Err(Absent);
+        }
+        match reference {
+            Reference::File(path) => Ok(Source::File(self.reader.base_dir.join(path))),
+            Reference::Env(_) => self.follow(&reference).map(Source::Given),
+        }
+    }
+
     fn reference(&self) -> Read<Reference<'r>> {
         let Some(table) = self.value.as_table() else {
             return Err(self.problem(
@@ -487,7 +499,7 @@ fn write_canonical(value: &DeValue<'_>, text: &mut String) {
     }
 }
 
-fn read_secret_file(path: &Path) -> Result<String, std::io::Error> {
+pub(super) fn read_secret_file(path: &Path) -> Result<String, std::io::Error> {
     let mut text = String::new();
     let file = std::fs::File::open(path)?;
     file.take(LARGEST_SECRET_FILE + 1)

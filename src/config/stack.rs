@@ -23,7 +23,7 @@ use crate::{
 };
 
 const DEFAULT_BRANCH: &str = "main";
-const DEFAULT_INCLUDE: [&str; 3] = ["**/*.yaml", "**/*.yml", "**/*.json"];
+const DEFAULT_INCLUDE: [&str; 5] = ["**/*.yaml", "**/*.yml", "**/*.json", "**/*.pem", "**/*.crt"];
 const DEFAULT_DELETION_LIMIT: u32 = 3;
 const MOST_WINDOWS: usize = 64;
 const DEFAULT_APPROVAL_VALID: Duration = Duration::from_hours(24);

@@ -12,6 +12,7 @@
 pub mod approval;
 pub mod audit;
 pub mod canonical;
+pub mod certificate;
 pub mod diff;
 pub mod guard;
 pub mod inventory;

@@ -8,6 +8,8 @@ use serde_json::Value;
 /// The kinds of objects. A Streams API is an OAS document with an extension, so it is an OAS API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
+    /// First of all, because the others refer to it.
+    Certificate,
     Policy,
     ClassicApi,
     OasApi,
@@ -16,10 +18,20 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 4] = [Self::Policy, Self::ClassicApi, Self::OasApi, Self::McpProxy];
+    pub const ALL: [Self; 5] = [
+        Self::Certificate,
+        Self::Policy,
+        Self::ClassicApi,
+        Self::OasApi,
+        Self::McpProxy,
+    ];
+
+    /// Those that a gateway keeps as files and loads at a reload; certificates live in its Redis.
+    pub const LOADED: [Self; 4] = [Self::Policy, Self::ClassicApi, Self::OasApi, Self::McpProxy];
 
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Certificate => "certificate",
             Self::Policy => "policy",
             Self::ClassicApi => "classic",
             Self::OasApi => "oas",
@@ -27,9 +39,12 @@ impl Kind {
         }
     }
 
-    /// APIs of every kind share one space of ids on a gateway; policies have their own.
+    /// APIs of every kind share one space of ids on a gateway; the others have their own.
     pub fn is_api(self) -> bool {
-        self != Self::Policy
+        match self {
+            Self::ClassicApi | Self::OasApi | Self::McpProxy => true,
+            Self::Certificate | Self::Policy => false,
+        }
     }
 }
 
@@ -60,7 +75,8 @@ pub struct ObjectKey {
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "an object is named KIND/ID, with a kind of policy, classic, oas or mcp; for example oas/orders"
+    "an object is named KIND/ID, with a kind of certificate, policy, classic, oas or mcp; for \
+     example oas/orders"
 )]
 pub struct ObjectKeyError;
 
@@ -132,16 +148,17 @@ impl Object {
     /// The name that people gave it.
     pub fn name(&self) -> &str {
         let pointer = match self.key.kind {
+            Kind::Certificate => "/subject",
             Kind::Policy | Kind::ClassicApi => "/name",
             Kind::OasApi | Kind::McpProxy => "/x-tyk-api-gateway/info/name",
         };
         text_at(&self.body, pointer)
     }
 
-    /// Where an API listens. A policy listens nowhere.
+    /// Where an API listens. What is no API listens nowhere.
     pub fn route(&self) -> Option<Route> {
         match self.key.kind {
-            Kind::Policy => None,
+            Kind::Certificate | Kind::Policy => None,
             Kind::ClassicApi => Some(Route::of_classic(&self.body)),
             Kind::OasApi | Kind::McpProxy => {
                 let server = self.body.pointer("/x-tyk-api-gateway/server")?;
@@ -160,14 +177,14 @@ impl Object {
     pub fn granted_apis(&self) -> Vec<&str> {
         match self.key.kind {
             Kind::Policy => grants_of(&self.body),
-            Kind::ClassicApi | Kind::OasApi | Kind::McpProxy => Vec::new(),
+            _ => Vec::new(),
         }
     }
 
     /// The ids of the APIs that this API lists as its versions.
     pub fn child_versions(&self) -> Vec<&str> {
         match self.key.kind {
-            Kind::Policy => Vec::new(),
+            Kind::Certificate | Kind::Policy => Vec::new(),
             Kind::ClassicApi => classic_children(&self.body),
             Kind::OasApi | Kind::McpProxy => self
                 .body

@@ -24,11 +24,11 @@ pub struct SelectionError {
     reason: String,
 }
 
-const DEFAULT_INCLUDE: &str = "**/*.{yaml,yml,json}";
+const DEFAULT_INCLUDE: &str = "**/*.{yaml,yml,json,pem,crt}";
 const INDEX_OF_TYK_SYNC: &str = ".tyk.json";
 
 impl Selection {
-    /// An empty `include` stands for the default, `**/*.{yaml,yml,json}`.
+    /// An empty `include` stands for the default, `**/*.{yaml,yml,json,pem,crt}`.
     pub fn new<I: AsRef<str>, E: AsRef<str>>(
         include: &[I],
         exclude: &[E],
@@ -137,11 +137,19 @@ mod tests {
     }
 
     #[test]
-    fn yaml_and_json_anywhere_are_manifests_by_default() {
+    fn yaml_json_and_certificates_anywhere_are_selected_by_default() {
         check(
             &[],
             &[],
-            &["a.yaml", "a/b/c.yml", "x.json", ".tyk.json", "a/.tyk.json"],
+            &[
+                "a.yaml",
+                "a/b/c.yml",
+                "x.json",
+                ".tyk.json",
+                "a/.tyk.json",
+                "certs/ca.pem",
+                "certs/ca.crt",
+            ],
             &["README.md", "a.yaml.bak", "yaml", "a.YAML"],
         );
     }

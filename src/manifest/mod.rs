@@ -5,6 +5,7 @@
 //! order of the files. A file that is no manifest is listed as ignored; one that means to be a
 //! manifest and is wrong is a problem, because what is absent from Git is deleted from the target.
 
+mod certificates;
 mod checks;
 mod native;
 mod operator;
@@ -17,6 +18,8 @@ use std::{
     fmt,
 };
 
+use jiff::Timestamp;
+use secrecy::SecretString;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -36,7 +39,25 @@ pub struct Options {
     /// The organisation that the target serves. A document that names another is refused; one
     /// that names none gets it.
     pub org: Option<String>,
+    /// Certificates that manifests may refer to and that are no files of theirs, by name.
+    pub certificates: BTreeMap<String, NamedCertificate>,
+    /// The folders whose files are read: a certificate's file is named by its path below one.
+    /// None for the repository's root.
+    pub folders: Vec<String>,
+    /// Without it no certificate is out of date.
+    pub now: Option<Timestamp>,
     pub limits: Limits,
+}
+
+/// A certificate that is kept beside the manifests, with its private key or without.
+#[derive(Debug, Clone)]
+pub enum NamedCertificate {
+    /// PEM.
+    Text(SecretString),
+    /// It could not be read; why.
+    Unreadable(String),
+    /// It is known by its name alone: a reference to it is left as it is.
+    NotHere,
 }
 
 /// Bounds on what one file may ask of us.
@@ -135,6 +156,9 @@ pub fn read(files: &[SourceFile], options: &Options) -> Result<Manifests, Vec<Pr
     let mut reading = Reading::new(options);
     let mut operator = operator::Resources::default();
     let mut sources = Vec::new();
+    let (pem, order): (Vec<_>, Vec<_>) = order
+        .into_iter()
+        .partition(|file| certificates::is_pem(file));
     for file in order {
         let source = Source::new(file);
         match source.parse(&options.limits) {
@@ -149,7 +173,9 @@ pub fn read(files: &[SourceFile], options: &Options) -> Result<Manifests, Vec<Pr
     }
     // Policies refer to APIs of any file, so they are translated when all are known.
     operator.translate(&mut reading);
+    let certificates = certificates::resolve(&pem, &mut reading);
     reading.cross_check();
+    reading.objects.extend(certificates);
     reading.finish(&sources)
 }
 

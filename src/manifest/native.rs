@@ -14,6 +14,7 @@ const EXTENSION: &str = "x-tyk-api-gateway";
 /// Where a kind's document has its id.
 pub(super) fn id_pointer(kind: Kind) -> &'static str {
     match kind {
+        Kind::Certificate => "",
         Kind::Policy => "/id",
         Kind::ClassicApi => "/api_id",
         Kind::OasApi | Kind::McpProxy => "/x-tyk-api-gateway/info/id",
@@ -22,7 +23,7 @@ pub(super) fn id_pointer(kind: Kind) -> &'static str {
 
 pub(super) fn listen_path_pointer(kind: Kind) -> &'static str {
     match kind {
-        Kind::Policy => "",
+        Kind::Certificate | Kind::Policy => "",
         Kind::ClassicApi => "/proxy/listen_path",
         Kind::OasApi | Kind::McpProxy => "/x-tyk-api-gateway/server/listenPath/value",
     }

@@ -169,13 +169,14 @@ impl Store {
     }
 
     /// How many objects runs of the stack deleted on one node since then, as the target was seen to
-    /// have done.
+    /// have done. Certificates are not counted: they go when nothing uses them.
     pub async fn deletions_since(&self, stack: &str, node: &str, since: i64) -> Result<i64> {
         Ok(on_pool!(self, |pool| {
             sqlx::query_scalar(
                 "select count(*) from run r join change c on c.run = r.id \
                  where r.stack = $1 and r.node = $3 \
-                 and coalesce(r.finished_at, r.started_at) >= $2 and c.action = 'delete' and c.outcome = 'applied'",
+                 and coalesce(r.finished_at, r.started_at) >= $2 and c.action = 'delete' and c.outcome = 'applied' \
+                 and c.object not like 'certificate/%'",
             )
             .bind(stack)
             .bind(since)

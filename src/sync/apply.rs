@@ -4,7 +4,7 @@
 //! One request at a time; no write without enough of the lease left for it; no write between a
 //! reload's request and its answer; a 200 is believed only when the change is seen.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -15,6 +15,7 @@ use super::{
 use crate::{
     app::Target,
     domain::{
+        certificate::fingerprint_of,
         diff::FieldChange,
         normalize,
         object::{Kind, ObjectKey, Route},
@@ -69,9 +70,11 @@ pub async fn send(
     holding: &Holding,
     wave: &[Change],
     desired: &PreparedDesired,
+    observation: &Observation,
     progress: &(dyn Fn(usize, &Change) + Send + Sync),
     sent: &mut Sent,
 ) {
+    let mut missing = BTreeSet::new();
     for (place, change) in wave.iter().enumerate() {
         if !change.action.writes() || sent.done.contains_key(&place) {
             continue;
@@ -84,6 +87,10 @@ pub async fn send(
         if !holding.covers(target.write_needs()).await {
             sent.lease_lost = true;
             let why = "the lease of the target ran out before it could be sent";
+            sent.done.insert(place, Done::new(Outcome::Skipped, why));
+            continue;
+        }
+        if let Some(why) = needs_or_is_needed(change, desired, &missing, observation) {
             sent.done.insert(place, Done::new(Outcome::Skipped, why));
             continue;
         }
@@ -102,6 +109,9 @@ pub async fn send(
                 } else {
                     Outcome::Failed
                 };
+                if change.object.kind == Kind::Certificate {
+                    missing.insert(&change.object);
+                }
                 sent.done
                     .insert(place, Done::new(outcome, error.to_string()));
                 if ends_wave {
@@ -110,6 +120,31 @@ pub async fn send(
             }
         }
     }
+}
+
+/// Why a change must not be sent: what it refers to was refused, or what it removes is still in
+/// use, because the change that was to end that went wrong.
+fn needs_or_is_needed(
+    change: &Change,
+    desired: &PreparedDesired,
+    missing: &BTreeSet<&ObjectKey>,
+    observation: &Observation,
+) -> Option<String> {
+    let key = &change.object;
+    if change.action.puts() {
+        let wanted = desired.get(key)?;
+        let certificate = missing
+            .iter()
+            .find(|missing| wanted.text.contains(fingerprint_of(&missing.id)))?;
+        return Some(format!(
+            "it refers to {certificate}, which the gateway did not take"
+        ));
+    }
+    if key.kind != Kind::Certificate {
+        return None;
+    }
+    let user = observation.user_of(key)?;
+    Some(format!("{user} still uses it"))
 }
 
 async fn request(
@@ -126,10 +161,12 @@ async fn request(
                     "Git no longer describes it",
                 )));
             };
-            target
-                .client
-                .write(key.kind, &key.id, &wanted.object.body)
-                .await?;
+            let body = &wanted.object.body;
+            if key.kind == Kind::Certificate && change.action == Action::Update {
+                target.client.renew_certificate(&key.id, body).await?;
+            } else {
+                target.client.write(key.kind, &key.id, body).await?;
+            }
             crate::crash::point("after-write");
             Ok(None)
         }
@@ -179,6 +216,9 @@ impl Verdict {
                 said.extend(note.clone());
                 (!said.is_empty()).then(|| said.join("; "))
             }
+            Self::Vanished if key.kind == Kind::Certificate => {
+                Some(format!("the gateway accepted {key} and does not list it"))
+            }
             Self::Vanished => Some(format!(
                 "the gateway accepted {key} and did not load it: look for a listen path, a plugin \
                  bundle or a setting that it cannot load; its own log names the reason"
@@ -193,6 +233,9 @@ impl Verdict {
                     "read back otherwise than written: {}",
                     shown.join("; ")
                 ))
+            }
+            Self::StillThere if key.kind == Kind::Certificate => {
+                Some(format!("the gateway removed {key} and still lists it"))
             }
             Self::StillThere => Some(format!(
                 "{key} is still on the gateway: its file does not bear its id, so the gateway \
@@ -222,6 +265,9 @@ pub fn judge(
     let (Some(seen), Some(wanted)) = (seen, desired.get(key)) else {
         return Verdict::Vanished;
     };
+    if key.kind == Kind::Certificate {
+        return right();
+    }
     if key.kind != Kind::OasApi && key.kind != Kind::McpProxy && seen.digest == wanted.digest {
         return right();
     }
@@ -237,7 +283,9 @@ pub fn judge(
         return Verdict::Vanished;
     };
     let kept = match key.kind {
-        Kind::ClassicApi | Kind::Policy => normalize::kept(key.kind, asked, &listed.body()),
+        Kind::Certificate | Kind::ClassicApi | Kind::Policy => {
+            normalize::kept(key.kind, asked, &listed.body())
+        }
         Kind::OasApi | Kind::McpProxy => match document {
             Some(document) => normalize::kept(key.kind, asked, document),
             None => return judge_projection(asked, &listed.body()),
@@ -365,7 +413,8 @@ pub async fn previous_bodies(
                     bodies.insert(key.clone(), document);
                 }
             }
-            Kind::McpProxy => {}
+            // A gateway never reads a private key back.
+            Kind::Certificate | Kind::McpProxy => {}
         }
     }
     Ok(bodies)

@@ -12,7 +12,7 @@ use crate::{
         audit::event::{Actor, EventType, NewEvent},
         guard,
         inventory::Inventory,
-        object::ObjectKey,
+        object::{Kind, ObjectKey},
         plan::{Change, Live},
     },
     store::{self, Foreign},
@@ -32,7 +32,8 @@ pub async fn foreign(
     let known = before.map(|before| before.first_seen).unwrap_or_default();
     let first_seen = live
         .keys()
-        .filter(|key| !inventory.contains_key(*key))
+        // Certificates are listed only while some stack refers to one.
+        .filter(|key| !inventory.contains_key(*key) && key.kind != Kind::Certificate)
         .map(|key| (key.clone(), known.get(key).copied().unwrap_or(now)))
         .collect();
     Ok(Foreign { since, first_seen })

@@ -140,6 +140,10 @@ pub async fn compare(
     };
     for (key, listed) in &seen.listed {
         let Some(wanted) = desired.get(key) else {
+            // What the files do not refer to is none of their business.
+            if key.kind == Kind::Certificate {
+                continue;
+            }
             let object = (key.clone(), listed.name.clone());
             comparison.only_on_gateway.push(object);
             continue;
@@ -229,7 +233,7 @@ async fn body(target: &Target, listed: &Listed) -> Result<Body, Error> {
     };
     let key = &listed.key;
     match key.kind {
-        Kind::Policy | Kind::ClassicApi => Ok(Body::Read(listed.body())),
+        Kind::Certificate | Kind::Policy | Kind::ClassicApi => Ok(Body::Read(listed.body())),
         Kind::McpProxy => Ok(Body::Unread {
             reason: "MCP proxies are not managed yet".to_owned(),
             can_be_managed: false,

@@ -12,7 +12,7 @@ use crate::{
     app::{App, Stack},
     domain::{
         inventory::Inventory,
-        object::ObjectKey,
+        object::{Kind, ObjectKey},
         plan::{Live, Neighbours, needs_neighbours},
     },
 };
@@ -38,7 +38,11 @@ pub async fn leaving(
     let gone: BTreeMap<&ObjectKey, Option<&str>> = inventory
         .iter()
         .filter(|(key, owned)| owned.stack == stack.name && !wanted.desired.contains_key(*key))
-        .map(|(key, owned)| (key, owned.path.as_deref()))
+        // A certificate's file may well stay: nothing refers to it any more.
+        .map(|(key, owned)| {
+            let path = owned.path.as_deref();
+            (key, path.filter(|_| key.kind != Kind::Certificate))
+        })
         .collect();
     let protected = gone
         .keys()

@@ -20,7 +20,7 @@ use crate::{
         diff::{FieldChange, diff},
         guard::RequireApproval,
         inventory::{Inventory, Owned},
-        object::ObjectKey,
+        object::{Kind, ObjectKey},
         plan::{Change, Inputs, Plan, PreparedDesired, Rules, prepare},
         revision::Revision,
         run::Action,
@@ -129,12 +129,10 @@ pub async fn wanted(app: &App, stack: &Stack, revision: &Revision) -> Result<Wan
         problems,
         ..
     } = snapshot;
-    let options = manifest::Options {
-        org: stack.target.org.clone(),
-        ..manifest::Options::default()
-    };
-    let masker = app.masker.clone();
+    let (app, target) = (app.clone(), stack.target.clone());
+    let folder = stack.path.as_str().to_owned();
     let read = tokio::task::spawn_blocking(move || {
+        let options = app.manifest_options(&target, vec![folder]);
         let files: Vec<manifest::SourceFile> = files
             .into_iter()
             .map(|file| manifest::SourceFile {
@@ -143,7 +141,7 @@ pub async fn wanted(app: &App, stack: &Stack, revision: &Revision) -> Result<Wan
             })
             .collect();
         manifest::read(&files, &options).map(|manifests| {
-            let desired = prepare(manifests.desired, &masker);
+            let desired = prepare(manifests.desired, &app.masker);
             (desired, manifests.ignored, manifests.warnings)
         })
     })
@@ -200,6 +198,7 @@ pub async fn look(
     .await
     .map_err(|error| LookError::target(stack, error))?;
     let leaving = leaving(app, stack, &wanted, &observation.live, &inventory).await?;
+    let used_elsewhere = used_elsewhere(app, stack, &wanted, &observation, &inventory).await;
     let is_doubtful = app.store.is_doubtful(&target.name).await?;
     let released = app.store.released(&target.name, &stack.name).await?;
     let recent = app
@@ -229,6 +228,7 @@ pub async fn look(
         released: &released,
         unread: &leaving.unread,
         neighbours: &leaving.neighbours,
+        used_elsewhere: &used_elsewhere,
         standing: waiting.as_ref().map(|waiting| &waiting.standing),
         recent_deletions: usize::try_from(recent).unwrap_or(usize::MAX),
         held_since: state.held_since,
@@ -249,6 +249,39 @@ pub async fn look(
         waiting,
         plan,
     })
+}
+
+/// Nodes may share the Redis that holds the certificates. So before one is removed, every other
+/// node of the target is asked whether it uses it.
+async fn used_elsewhere(
+    app: &App,
+    stack: &Stack,
+    wanted: &Wanted,
+    observation: &Observation,
+    inventory: &Inventory,
+) -> BTreeMap<ObjectKey, String> {
+    let leaving: Vec<ObjectKey> = inventory
+        .iter()
+        .filter(|(key, owned)| {
+            let is_ours = key.kind == Kind::Certificate && owned.stack == stack.name;
+            let leaves = !wanted.desired.contains_key(*key) && observation.live.contains_key(*key);
+            // It stays for one that no stack owns, whatever the other nodes say.
+            let user = observation.user_of(key);
+            is_ours && leaves && user.is_none_or(|user| inventory.contains_key(user))
+        })
+        .map(|(key, _)| key.clone())
+        .collect();
+    let mut used = BTreeMap::new();
+    let Some(target) = app.targets.get(&stack.target.name) else {
+        return used;
+    };
+    if leaving.is_empty() {
+        return used;
+    }
+    for node in target.nodes().filter(|node| node.node != stack.target.node) {
+        used.extend(observe::used_on(&node.client, &node.address, &leaving).await);
+    }
+    used
 }
 
 /// What is owned on a node. Ownership is the target's: what is owned on another node and was not
@@ -319,7 +352,7 @@ fn fields(
     let Some(owned) = inventory.get(key) else {
         // Not ours: what would change if it were, as far as the listing tells.
         let live = observation.masked(key, masker, wanted.references);
-        let comparable = !matches!(key.kind, crate::domain::object::Kind::OasApi);
+        let comparable = !matches!(key.kind, Kind::Certificate | Kind::OasApi);
         return live
             .filter(|_| comparable)
             .map(|live| diff(&live, &after))

@@ -8,12 +8,13 @@ use std::{
     sync::Arc,
 };
 
-use serde_json::Value;
+use serde_json::{Value, value::to_raw_value};
 
 use super::apply;
 use crate::{
     domain::{
         canonical::{Digest, canonical},
+        certificate::{fingerprint_of, mentioned, organisation_of},
         inventory::Inventory,
         normalize,
         object::{Kind, ObjectKey, classic_children},
@@ -42,6 +43,14 @@ impl Observation {
     pub fn listed_digest(&self, key: &ObjectKey) -> Option<Digest> {
         let listed = self.listed.get(key)?;
         Some(Digest::of(listed.raw.get().as_bytes()))
+    }
+
+    /// An API that mentions a certificate.
+    pub fn user_of(&self, certificate: &ObjectKey) -> Option<&ObjectKey> {
+        let fingerprint = fingerprint_of(&certificate.id);
+        let mut live = self.live.iter();
+        let (user, _) = live.find(|(_, seen)| seen.certificates.contains(fingerprint))?;
+        Some(user)
     }
 
     /// The masked, normalised body of one live object.
@@ -87,17 +96,23 @@ pub async fn observe(
         listing = client.list().await?;
     }
     let nameless = listing.nameless;
+    let certificates = certificates(client, inventory, desired).await?;
     let listed: BTreeMap<ObjectKey, Listed> = listing
         .objects
         .into_iter()
+        .chain(certificates)
         .map(|listed| (listed.key.clone(), listed))
         .collect();
     let (inventory, desired, masker) = (inventory.clone(), desired.clone(), masker.clone());
     let (live, texts, listed) = tokio::task::spawn_blocking(move || {
         let mut live = Live::new();
         let mut texts = BTreeMap::new();
+        let owned: BTreeSet<&str> = owned_certificates(&inventory).collect();
         for (key, listed) in &listed {
-            let (seen, text) = see(key, listed, &inventory, &desired, &masker);
+            let (mut seen, text) = see(key, listed, &inventory, &desired, &masker);
+            if key.kind.is_api() {
+                seen.certificates = mentioned(listed.raw.get(), &owned);
+            }
             live.insert(key.clone(), seen);
             texts.extend(text.map(|text| (key.clone(), text)));
         }
@@ -153,8 +168,79 @@ fn see(
         digest,
         children,
         grants: listed.grants(),
+        certificates: BTreeSet::new(),
     };
     (seen, text)
+}
+
+/// The target's certificates, as objects that say nothing but their id. Asked for only where a
+/// stack refers to some or owns some.
+async fn certificates(
+    client: &Client,
+    inventory: &Inventory,
+    desired: &PreparedDesired,
+) -> Result<Vec<Listed>, Error> {
+    let organisations: BTreeSet<&str> = inventory
+        .keys()
+        .chain(desired.keys())
+        .filter(|key| key.kind == Kind::Certificate)
+        .map(|key| organisation_of(&key.id))
+        .collect();
+    let mut listed = Vec::new();
+    for organisation in organisations {
+        for id in client.certificates(organisation).await? {
+            let raw = to_raw_value(&id).expect("a text is JSON");
+            listed.push(Listed {
+                key: ObjectKey::new(Kind::Certificate, id),
+                name: String::new(),
+                route: None,
+                raw,
+            });
+        }
+    }
+    Ok(listed)
+}
+
+fn owned_certificates(inventory: &Inventory) -> impl Iterator<Item = &str> {
+    inventory
+        .keys()
+        .filter(|key| key.kind == Kind::Certificate)
+        .map(|key| fingerprint_of(&key.id))
+}
+
+/// Which of these certificates the APIs of another node mention, with a word for the node.
+pub async fn used_on(
+    client: &Client,
+    node: &str,
+    certificates: &[ObjectKey],
+) -> BTreeMap<ObjectKey, String> {
+    let used_by = |user: &str, used: &dyn Fn(&str) -> bool| {
+        certificates
+            .iter()
+            .filter(|key| used(fingerprint_of(&key.id)))
+            .map(|key| (key.clone(), user.to_owned()))
+            .collect()
+    };
+    let listing = match client.list().await {
+        Ok(listing) => listing,
+        // Nobody knows; so nothing is removed.
+        Err(error) => {
+            let user = format!("perhaps the node {node}, which cannot be asked ({error}),");
+            return used_by(&user, &|_| true);
+        }
+    };
+    let known = certificates
+        .iter()
+        .map(|key| fingerprint_of(&key.id))
+        .collect();
+    let found: BTreeSet<String> = listing
+        .objects
+        .iter()
+        .flat_map(|listed| mentioned(listed.raw.get(), &known))
+        .collect();
+    used_by(&format!("the node {node}"), &|fingerprint| {
+        found.contains(fingerprint)
+    })
 }
 
 /// Of the objects whose ownership or state is open, those that already are what Git wants. OAS
@@ -182,6 +268,12 @@ pub async fn equal_objects(
         };
         let asked = &wanted.object.body;
         let is_equal = match key.kind {
+            // What is not shown of it matters only where nobody knows who put it there.
+            Kind::Certificate => {
+                let needs_key = asked.get("has_private_key") == Some(&Value::Bool(true));
+                let is_owned = inventory.contains_key(&key);
+                is_owned || !needs_key || client.has_private_key(&key.id).await? == Some(true)
+            }
             Kind::ClassicApi | Kind::Policy => normalize::equal(key.kind, asked, &listed.body()),
             Kind::OasApi | Kind::McpProxy => {
                 if !allow_jwt_reads && listed_with_jwt(&listed.body()) {

@@ -20,7 +20,7 @@ use crate::{
     domain::{
         audit::event::{Actor, EventType, NewEvent},
         inventory::{Inventory, Owned},
-        object::{Object, ObjectKey},
+        object::{Kind, Object, ObjectKey},
         plan::{Change, PreparedDesired},
         run::{Action, ChangeRecord, Outcome, RunStatus},
     },
@@ -348,6 +348,16 @@ async fn record(
             None => found(record, open, desired, observation, documents.get(key), app),
         };
         match (record.action, outcome) {
+            // The gateway has one or the other, and does not say which: the next run puts it anew.
+            (Action::Update, Outcome::Unknown) if key.kind == Kind::Certificate => {
+                if let (Some(before), Some(owned)) = (record.before, inventory.get(key)) {
+                    let owned = Owned {
+                        desired: before,
+                        ..owned.clone()
+                    };
+                    kept.push(InventoryChange::put(key.clone(), owned));
+                }
+            }
             (Action::Delete | Action::Replace | Action::Forget, Outcome::Applied) => {
                 kept.push(InventoryChange::remove(key.clone()));
             }
@@ -460,6 +470,10 @@ fn found(
             Outcome::Skipped,
             "it is not there: the request had not been sent, or the gateway did not load it"
                 .to_owned(),
+        ),
+        Action::Update if key.kind == Kind::Certificate => (
+            Outcome::Unknown,
+            "it is there, and whether with its new chain or key cannot be seen".to_owned(),
         ),
         Action::Create | Action::Update if !desired.contains_key(key) => (
             Outcome::Unknown,

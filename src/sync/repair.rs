@@ -93,7 +93,9 @@ impl Hands<'_> {
             self.reload().await?;
         }
         for key in unload {
-            self.put(key, &placeholder(key)).await?;
+            if let Some(placeholder) = placeholder(key) {
+                self.put(key, &placeholder).await?;
+            }
         }
         for (key, body) in put_back {
             let refusal = self.put(key, body).await?;
@@ -207,12 +209,14 @@ fn route_of(key: &ObjectKey, body: &Value) -> Option<Route> {
     object.route()
 }
 
-/// The least that a gateway loads under an id, and serves to nobody: it is there to be deleted.
-fn placeholder(key: &ObjectKey) -> Value {
+/// The least that a gateway loads under an id, and serves to nobody: it is there to be deleted. A
+/// certificate is never loaded, so it needs none.
+fn placeholder(key: &ObjectKey) -> Option<Value> {
     let ObjectKey { kind, id } = key;
     let name = "on its way out";
     let listen_path = format!("/{id}/on-its-way-out/");
-    match kind {
+    let body = match kind {
+        Kind::Certificate => return None,
         Kind::Policy => json!({"id": id, "name": name, "is_inactive": true, "access_rights": {}}),
         Kind::ClassicApi => json!({
             "api_id": id, "name": name, "internal": true,
@@ -226,7 +230,8 @@ fn placeholder(key: &ObjectKey) -> Value {
                 "server": {"listenPath": {"value": listen_path}},
             },
         }),
-    }
+    };
+    Some(body)
 }
 
 /// The change that is to make anew what a [`Action::Replace`] takes away, or the other way round.

@@ -493,6 +493,7 @@ impl Context<'_> {
             self.holding,
             wave,
             &look.wanted.desired,
+            &look.observation,
             &tell,
             &mut sent,
         )

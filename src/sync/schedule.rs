@@ -23,8 +23,9 @@ use crate::{
     domain::{
         audit::event::{Actor, EventType, NewEvent},
         canonical::Digest,
+        object::Kind,
         plan::{Change, REBASED},
-        run::Trigger,
+        run::{RunStatus, Trigger},
     },
     store::{self, StackState},
 };
@@ -95,6 +96,14 @@ impl Drift {
     pub fn is_rebase(&self) -> bool {
         let mut changes = self.look.plan.changes();
         changes.any(|change| change.reason == REBASED)
+    }
+
+    /// Whether a certificate of the configuration is another one than the last run made.
+    pub fn is_renewal(&self) -> bool {
+        self.look.plan.changes().any(|change| {
+            let is_made = change.object.kind == Kind::Certificate && change.action.puts();
+            is_made && !change.drifted
+        })
     }
 }
 
@@ -244,6 +253,11 @@ async fn note(
     } else {
         None
     };
+    // A renewed certificate that the gateway refuses is not sent again at every look.
+    let is_well = matches!(
+        state.last_status,
+        Some(RunStatus::Succeeded | RunStatus::Parked)
+    );
     if let Some(flapping) = flapping {
         warn!(stack = %stack.name, "{}", flapping.message);
         app.store
@@ -256,6 +270,7 @@ async fn note(
             .await?;
     } else if !changes.is_empty() && wants_run
         || changes.is_empty() && drifts.iter().any(Drift::is_rebase) && state.hold.is_none()
+        || is_well && drifts.iter().any(Drift::is_renewal) && state.hold.is_none()
     {
         app.store.want(&stack.id(), Trigger::Drift).await?;
     }

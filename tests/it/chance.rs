@@ -13,7 +13,7 @@ use std::{
 };
 
 use lockstep::{
-    domain::run::{Action, Outcome, RunStatus},
+    domain::run::{Action, ChangeRecord, Outcome, RunStatus},
     sync::{run::Report, schedule, worker},
 };
 use serde_json::{Value, json};
@@ -82,6 +82,10 @@ impl World {
             count: 0,
             told: Vec::new(),
         };
+        for folder in FOLDERS {
+            // A folder stays when it is emptied.
+            world.app.repo.write(&format!("{folder}/README.md"), "APIs");
+        }
         for (index, id) in IDS.iter().enumerate() {
             let folder = FOLDERS[index % 2];
             world.describe(folder, id, &format!("/{id}/"));
@@ -182,9 +186,26 @@ impl World {
                     .write(&format!("{folder}/broken.json"), "{\"api_id\": ");
             }
             6 => {
+                // The worst merge of the year.
                 for id in IDS {
                     self.forget(folder, id);
                 }
+                self.push().await;
+                self.app.forget_backoff().await;
+                let reports = self.app.run_pending().await;
+                let stack = if folder == "one" { "shop" } else { "second" };
+                for report in &reports {
+                    let is_emptied = report.plan.as_ref().is_some_and(|plan| plan.stack == stack);
+                    let deletes = |change: &ChangeRecord| {
+                        change.action == Action::Delete && change.outcome == Outcome::Applied
+                    };
+                    let lost = report.changes.iter().any(deletes);
+                    assert!(
+                        !(is_emptied && lost),
+                        "an emptied folder deleted: {report:#?}"
+                    );
+                }
+                self.look_at(&reports);
             }
             7 => {
                 if self.git.remove(&(folder, id.to_owned())).is_some() {

@@ -7,9 +7,12 @@ use std::{collections::BTreeSet, env, panic, panic::AssertUnwindSafe, sync::Mute
 
 use futures_util::{FutureExt as _, future::join_all};
 use lockstep::{
-    domain::object::{Kind, ObjectKey, Route},
+    domain::{
+        certificate::Certificate,
+        object::{Kind, ObjectKey, Route},
+    },
     sandbox::gateway::{Gateway, GatewayOptions},
-    tyk::gateway::{Client, Deleted, Error, Listed, Options, Readiness},
+    tyk::gateway::{Added, Client, Deleted, Error, Listed, Options, Readiness},
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -55,6 +58,10 @@ contract! {
     one_reload_makes_fifty_objects_live,
     names_and_bodies_may_hold_any_character,
     ids_are_one_segment_of_the_path_whatever_they_hold,
+    a_certificate_is_listed_at_once_under_the_id_that_it_names_itself_by,
+    a_certificate_that_is_there_is_put_anew_only_when_the_gateway_would_take_it,
+    a_certificate_that_cannot_be_used_is_refused_with_the_gateways_own_words,
+    a_public_key_is_kept_like_a_certificate,
 }
 
 async fn a_gateway_says_that_it_is_ready_and_which_version_it_is(gateway: &Contract) {
@@ -121,20 +128,20 @@ async fn an_address_that_is_not_the_control_api_is_never_an_empty_gateway(gatewa
 }
 
 async fn what_was_written_is_live_after_a_reload_and_not_before(gateway: &Contract) {
-    for kind in Kind::ALL {
+    for kind in Kind::LOADED {
         let id = gateway.id_of(kind);
         gateway.write(kind, &id, &plain(kind, &id)).await;
     }
     assert!(gateway.live().await.is_empty());
     gateway.reload().await;
-    let expected: Vec<ObjectKey> = Kind::ALL
+    let expected: Vec<ObjectKey> = Kind::LOADED
         .map(|kind| ObjectKey::new(kind, gateway.id_of(kind)))
         .into();
     assert_eq!(gateway.live_keys().await, expected);
 }
 
 async fn a_write_creates_or_overwrites(gateway: &Contract) {
-    for kind in Kind::ALL {
+    for kind in Kind::LOADED {
         let id = gateway.id_of(kind);
         gateway.write(kind, &id, &plain(kind, &id)).await;
         gateway.reload().await;
@@ -258,12 +265,12 @@ async fn reads_of_documents_never_overlap(gateway: &Contract) {
 }
 
 async fn what_was_deleted_is_live_until_a_reload(gateway: &Contract) {
-    for kind in Kind::ALL {
+    for kind in Kind::LOADED {
         let id = gateway.id_of(kind);
         gateway.write(kind, &id, &plain(kind, &id)).await;
     }
     gateway.reload().await;
-    for kind in Kind::ALL {
+    for kind in Kind::LOADED {
         let id = gateway.id_of(kind);
         assert_eq!(gateway.delete(kind, &id).await, Deleted::Done);
     }
@@ -274,7 +281,7 @@ async fn what_was_deleted_is_live_until_a_reload(gateway: &Contract) {
 
 async fn deleting_what_is_absent_is_told_apart_from_deleting(gateway: &Contract) {
     let failed = Deleted::Refused("Delete failed".to_owned());
-    for kind in Kind::ALL {
+    for kind in Kind::LOADED {
         let id = gateway.id_of(kind);
         let never = gateway.delete(kind, &id).await;
         gateway.write(kind, &id, &plain(kind, &id)).await;
@@ -565,6 +572,111 @@ async fn ids_are_one_segment_of_the_path_whatever_they_hold(gateway: &Contract) 
     }
 }
 
+async fn a_certificate_is_listed_at_once_under_the_id_that_it_names_itself_by(gateway: &Contract) {
+    let (client, organisation) = (&gateway.client, gateway.id("x"));
+    assert!(client.certificates(&organisation).await.unwrap().is_empty());
+    let mut ids = Vec::new();
+    for pem in [CA, PARTNER] {
+        let certificate = Certificate::parse(pem).unwrap();
+        let id = certificate.id(&organisation);
+        gateway
+            .write(Kind::Certificate, &id, &certificate.body())
+            .await;
+        let again = client.add_certificate(&id, &certificate.body()).await;
+        assert_eq!(again.unwrap(), Added::Exists);
+        ids.push(id);
+    }
+    let listed = client.certificates(&organisation).await.unwrap();
+    assert_eq!(listed, ids.iter().cloned().collect());
+    // Another organisation's name may begin alike.
+    let shorter = organisation.trim_end_matches('x');
+    assert!(client.certificates(shorter).await.unwrap().is_empty());
+    for id in &ids {
+        // It says the same of one that is gone.
+        assert_eq!(gateway.delete(Kind::Certificate, id).await, Deleted::Done);
+        assert_eq!(gateway.delete(Kind::Certificate, id).await, Deleted::Done);
+    }
+    assert!(client.certificates(&organisation).await.unwrap().is_empty());
+}
+
+async fn a_certificate_that_is_there_is_put_anew_only_when_the_gateway_would_take_it(
+    gateway: &Contract,
+) {
+    let (client, organisation) = (&gateway.client, gateway.id("x"));
+    let alone = Certificate::parse(SERVER).unwrap();
+    let id = alone.id(&organisation);
+    assert_eq!(client.has_private_key(&id).await.unwrap(), None);
+    gateway.write(Kind::Certificate, &id, &alone.body()).await;
+    assert_eq!(client.has_private_key(&id).await.unwrap(), Some(false));
+    let two_keys = json!({"pem": format!("{SERVER}{SERVER_KEY}{SERVER_KEY}")});
+    let refusal = client.renew_certificate(&id, &two_keys).await;
+    assert_eq!(
+        refusal.unwrap_err(),
+        refused(403, "Found multiple private keys")
+    );
+    assert_eq!(client.has_private_key(&id).await.unwrap(), Some(false));
+    let with_key = Certificate::parse(&format!("{SERVER}{SERVER_KEY}")).unwrap();
+    assert_eq!(with_key.id(&organisation), id);
+    let renewed = client.renew_certificate(&id, &with_key.body()).await;
+    renewed.unwrap();
+    assert_eq!(client.has_private_key(&id).await.unwrap(), Some(true));
+}
+
+async fn a_certificate_that_cannot_be_used_is_refused_with_the_gateways_own_words(
+    gateway: &Contract,
+) {
+    let organisation = gateway.id("x");
+    let expired = Certificate::parse(EXPIRED).unwrap();
+    let id = expired.id(&organisation);
+    let cases = [
+        (expired.body(), "certificate is expired"),
+        (
+            json!({"pem": "no PEM"}),
+            "Failed to decode certificate. It should be PEM encoded.",
+        ),
+        (
+            json!({"pem": format!("{CA}{PUBLIC_KEY}")}),
+            "Public keys can't be combined with certificates",
+        ),
+    ];
+    for (body, message) in cases {
+        let refusal = gateway.client.add_certificate(&id, &body).await;
+        let refusal = refusal.unwrap_err();
+        assert_eq!(refusal, refused(403, message));
+        assert!(!refusal.is_denial() && !refusal.is_transient() && !refusal.is_ambiguous());
+    }
+    // What is another one than its id says is found out.
+    let other = Certificate::parse(CA).unwrap();
+    let made = other.id(&organisation);
+    gateway.note(Kind::Certificate, &made);
+    let error = gateway.client.add_certificate(&id, &other.body()).await;
+    assert_eq!(error.unwrap_err(), Error::WrongKey { asked: id, made });
+    let listed = gateway.client.certificates(&organisation).await.unwrap();
+    assert_eq!(listed.len(), 1);
+}
+
+async fn a_public_key_is_kept_like_a_certificate(gateway: &Contract) {
+    let (client, organisation) = (&gateway.client, gateway.id("x"));
+    let key = Certificate::parse(PUBLIC_KEY).unwrap();
+    let id = key.id(&organisation);
+    gateway.write(Kind::Certificate, &id, &key.body()).await;
+    assert!(
+        client
+            .certificates(&organisation)
+            .await
+            .unwrap()
+            .contains(&id)
+    );
+    assert_eq!(client.has_private_key(&id).await.unwrap(), Some(false));
+}
+
+const CA: &str = include_str!("../data/certificates/ca.pem");
+const PARTNER: &str = include_str!("../data/certificates/partner.pem");
+const EXPIRED: &str = include_str!("../data/certificates/expired.pem");
+const SERVER: &str = include_str!("../data/certificates/server.pem");
+const SERVER_KEY: &str = include_str!("../data/certificates/server.key");
+const PUBLIC_KEY: &str = include_str!("../data/certificates/server-public-key.pem");
+
 /// Two readers would stop a real gateway, and its reloads are everybody's.
 static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
@@ -624,7 +736,11 @@ impl Contract {
     async fn tidy(&self) {
         self.reload().await;
         let live: BTreeSet<ObjectKey> = self.live_keys().await.into_iter().collect();
-        let written = self.written.lock().unwrap().clone();
+        let mut written = self.written.lock().unwrap().clone();
+        let is_certificate = |key: &ObjectKey| key.kind == Kind::Certificate;
+        for key in written.extract_if(.., is_certificate) {
+            self.delete(key.kind, &key.id).await;
+        }
         let live_ids: BTreeSet<&str> = live.iter().map(|key| key.id.as_str()).collect();
         // What is not live may be on disk, and only what is live can be deleted.
         let mut hidden = Vec::new();
@@ -724,6 +840,7 @@ fn refused(status: u16, message: &str) -> Error {
 
 fn plain(kind: Kind, id: &str) -> Value {
     match kind {
+        Kind::Certificate => unreachable!("it is no file of a gateway"),
         Kind::Policy => policy(id),
         Kind::ClassicApi => classic(id),
         Kind::OasApi | Kind::McpProxy => oas(id),
@@ -733,7 +850,7 @@ fn plain(kind: Kind, id: &str) -> Value {
 fn named(kind: Kind, id: &str, name: &str) -> Value {
     let mut body = plain(kind, id);
     let pointer = match kind {
-        Kind::Policy | Kind::ClassicApi => "/name",
+        Kind::Certificate | Kind::Policy | Kind::ClassicApi => "/name",
         Kind::OasApi | Kind::McpProxy => "/x-tyk-api-gateway/info/name",
     };
     *body.pointer_mut(pointer).unwrap() = json!(name);

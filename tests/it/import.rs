@@ -208,7 +208,7 @@ fn open(id: &str, path: &str) -> Value {
 
 fn of_the_target(kind: Kind, mut body: Value) -> Value {
     let pointer = match kind {
-        Kind::Policy | Kind::ClassicApi => "",
+        Kind::Certificate | Kind::Policy | Kind::ClassicApi => "",
         Kind::OasApi | Kind::McpProxy => "/x-tyk-api-gateway/info",
     };
     let name = if pointer.is_empty() {
@@ -262,7 +262,7 @@ async fn live(client: &Client) -> BTreeMap<ObjectKey, Value> {
     for listed in client.list().await.unwrap().objects {
         let body = match listed.key.kind {
             Kind::OasApi => client.document(&listed.key.id).await.unwrap().unwrap(),
-            Kind::Policy | Kind::ClassicApi | Kind::McpProxy => listed.body(),
+            Kind::Certificate | Kind::Policy | Kind::ClassicApi | Kind::McpProxy => listed.body(),
         };
         bodies.insert(listed.key.clone(), normalize::slim(listed.key.kind, &body));
     }

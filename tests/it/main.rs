@@ -3,6 +3,7 @@
 
 mod approval;
 mod architecture;
+mod certificates;
 mod chance;
 mod cli;
 mod config;

@@ -83,6 +83,7 @@ impl World {
                         .map(str::to_owned)
                         .collect(),
                     grants: grants_of(body).into_iter().map(str::to_owned).collect(),
+                    certificates: BTreeSet::new(),
                 };
                 (key.clone(), seen)
             })
@@ -120,6 +121,7 @@ impl World {
             released: &asked.released,
             unread: &asked.unread,
             neighbours: &asked.neighbours,
+            used_elsewhere: &BTreeMap::new(),
             standing: asked.standing.as_ref(),
             recent_deletions: 0,
             held_since: self.held_since,

@@ -6,6 +6,7 @@
 //! are rewritten by the gateway in more ways than can be listed for ever; there a difference that
 //! is not a known rewriting counts as one, because a write is believed only when it is seen.
 
+mod certificate;
 mod classic;
 mod oas;
 mod policy;
@@ -25,6 +26,7 @@ pub use slim::slim;
 /// read from the endpoint of its own kind.
 pub fn comparable(kind: Kind, body: &Value) -> Value {
     match kind {
+        Kind::Certificate => certificate::comparable(body),
         Kind::ClassicApi => classic::comparable(body),
         Kind::OasApi | Kind::McpProxy => oas::comparable(body),
         Kind::Policy => policy::comparable(body),
@@ -34,6 +36,7 @@ pub fn comparable(kind: Kind, body: &Value) -> Value {
 /// What a listing says of an object. A gateway lists OAS APIs as their classic projection.
 pub fn listed(kind: Kind, body: &Value) -> Value {
     match kind {
+        Kind::Certificate => body.clone(),
         Kind::Policy => policy::comparable(body),
         Kind::ClassicApi | Kind::OasApi | Kind::McpProxy => classic::comparable(body),
     }
@@ -56,10 +59,14 @@ impl Kept {
 
 /// Compares what was asked for with what the endpoint of its kind reads back.
 pub fn kept(kind: Kind, asked: &Value, read: &Value) -> Kept {
+    if kind == Kind::Certificate {
+        // Its id is its content: one that is there is what was asked for.
+        return Kept::default();
+    }
     let mut wanted = comparable(kind, asked);
     let mut found = comparable(kind, read);
     match kind {
-        Kind::ClassicApi | Kind::Policy => {
+        Kind::Certificate | Kind::ClassicApi | Kind::Policy => {
             classic::proper_names(&mut wanted, &found, &mut String::new());
         }
         Kind::OasApi | Kind::McpProxy => oas::drop_additions(&wanted, &mut found),
@@ -73,6 +80,7 @@ pub fn kept(kind: Kind, asked: &Value, read: &Value) -> Kept {
             after,
         } = &change;
         let known = match kind {
+            Kind::Certificate => false,
             Kind::ClassicApi => classic::rewritten(pointer, before.as_ref(), after.as_ref()),
             Kind::OasApi | Kind::McpProxy => {
                 oas::rewritten(pointer, before.as_ref(), after.as_ref())

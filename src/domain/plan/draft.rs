@@ -9,7 +9,7 @@ use super::{
 use crate::domain::{
     approval::{Remainder, Verdict},
     guard::{self, Budget, RequireApproval},
-    object::{ObjectKey, Route},
+    object::{Kind, ObjectKey, Route},
     run::Action,
 };
 
@@ -19,14 +19,14 @@ pub(super) struct Draft<'a> {
     pub(super) upserts: BTreeMap<ObjectKey, Change>,
     pub(super) deletes: BTreeMap<ObjectKey, Change>,
     /// Changes of the record only.
-    records: Vec<Change>,
+    pub(super) records: Vec<Change>,
     /// Objects that must be gone before they can be made anew.
     pub(super) replaced: BTreeSet<ObjectKey>,
     /// What must be out of a route's way, by the change that needs the route.
-    after: BTreeMap<ObjectKey, ObjectKey>,
+    pub(super) after: BTreeMap<ObjectKey, ObjectKey>,
     pub(super) held: Vec<Held>,
-    moving: BTreeMap<ObjectKey, String>,
-    notes: Vec<String>,
+    pub(super) moving: BTreeMap<ObjectKey, String>,
+    pub(super) notes: Vec<String>,
 }
 
 impl<'a> Draft<'a> {
@@ -81,6 +81,7 @@ impl<'a> Draft<'a> {
                 draft.deletes.insert(key.clone(), change);
             }
         }
+        draft.spare_used_certificates();
         draft
     }
 
@@ -97,6 +98,10 @@ impl<'a> Draft<'a> {
             drifted: false,
             fields: Vec::new(),
         };
+        if key.kind == Kind::Certificate {
+            self.want_certificate(prepared, change);
+            return;
+        }
         if let Some((hold, message)) = self.not_ours(key, prepared) {
             self.held.push(Held {
                 change: Change {
@@ -322,19 +327,23 @@ impl<'a> Draft<'a> {
                 self.hold(&key, hold, message);
             }
         }
-        let losses: Vec<ObjectKey> = self
+        // One that is unused is no loss either.
+        let (certificates, losses): (Vec<ObjectKey>, Vec<ObjectKey>) = self
             .deletes
             .values()
             .filter(|change| change.action == Action::Delete)
             .map(|change| change.object.clone())
-            .collect();
+            .partition(|key| key.kind == Kind::Certificate);
         // What was made after deletions were held back must not make them look few.
         let held_since = self.inputs.held_since.unwrap_or(i64::MAX);
         let owned = self
             .inputs
             .inventory
-            .values()
-            .filter(|owned| owned.stack == self.inputs.stack && owned.since <= held_since)
+            .iter()
+            .filter(|(key, owned)| {
+                let is_counted = key.kind != Kind::Certificate;
+                is_counted && owned.stack == self.inputs.stack && owned.since <= held_since
+            })
             .count();
         let budget = Budget {
             limit: self.inputs.rules.deletion_limit,
@@ -350,6 +359,11 @@ impl<'a> Draft<'a> {
                     format!("nothing is deleted: {overdraft}"),
                 );
             } else if self.inputs.rules.require_approval != RequireApproval::Never {
+                self.hold_for_approval(&key, "every deletion of this stack");
+            }
+        }
+        if self.inputs.rules.require_approval != RequireApproval::Never {
+            for key in certificates {
                 self.hold_for_approval(&key, "every deletion of this stack");
             }
         }
@@ -689,9 +703,13 @@ impl<'a> Draft<'a> {
         self.notes.extend(notes);
         let notes = self.routes_on_loan();
         self.notes.extend(notes);
+        // When what used them was loaded without them.
+        let mut certificates: Vec<Change> = Vec::new();
         for change in self.take_deletes() {
             let key = &change.object;
-            if needed_first.contains(key) || self.replaced.contains(key) {
+            if key.kind == Kind::Certificate {
+                certificates.push(change);
+            } else if needed_first.contains(key) || self.replaced.contains(key) {
                 first.push(change);
             } else if children.contains(key.id.as_str()) {
                 // While a base lists it, deleting a version rewrites the base from memory.
@@ -725,7 +743,7 @@ impl<'a> Draft<'a> {
         Plan {
             stack: self.inputs.stack.to_owned(),
             target: self.inputs.target.to_owned(),
-            waves: [first, second]
+            waves: [first, second, certificates]
                 .into_iter()
                 .filter(|wave| !wave.is_empty())
                 .collect(),
@@ -735,7 +753,7 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Policies, then versions before the bases that list them, and what leaves a route before
+    /// Certificates, policies, then versions before the bases that list them, and what leaves a route before
     /// what takes it.
     fn order_upserts(&mut self) -> Vec<Change> {
         let mut waiting = std::mem::take(&mut self.upserts);
@@ -759,7 +777,7 @@ impl<'a> Draft<'a> {
             needs.extend(self.after.get(key).cloned());
             before.insert(key.clone(), needs);
         }
-        // Keys are sorted with policies first; each is preceded by what it needs. A ring (two
+        // Keys are sorted with certificates and policies first; each is preceded by what it needs. A ring (two
         // APIs that swap their routes) is cut where it closes.
         let mut ordered = Vec::new();
         let mut entered: BTreeSet<ObjectKey> = BTreeSet::new();

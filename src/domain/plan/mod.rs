@@ -5,6 +5,7 @@
 //! with what was applied last, and what is live with what was seen after that. So a gateway that
 //! prints a document otherwise than it was written causes no change, and a hand-made one does.
 
+mod certificates;
 mod draft;
 mod family;
 
@@ -72,6 +73,8 @@ pub struct Seen {
     pub children: Vec<String>,
     /// The ids of the APIs that a policy gives access to.
     pub grants: Vec<String>,
+    /// Of the certificates that some stack owns, those that it mentions, by fingerprint.
+    pub certificates: BTreeSet<String>,
 }
 
 pub type Live = BTreeMap<ObjectKey, Seen>;
@@ -193,6 +196,8 @@ pub struct Inputs<'a> {
     /// Files that described owned objects, are still in Git, and are not read as manifests.
     pub unread: &'a BTreeMap<ObjectKey, String>,
     pub neighbours: &'a Neighbours,
+    /// Owned certificates that must stay because of what is not in `live`, with who uses them.
+    pub used_elsewhere: &'a BTreeMap<ObjectKey, String>,
     /// What was decided on the part of an earlier plan that waited for an approval.
     pub standing: Option<&'a Standing>,
     /// Deletions of this stack in the last 24 hours.
@@ -303,6 +308,7 @@ impl Plan {
         draft.hold_writes();
         draft.heed_approval();
         draft.settle_dependencies();
+        draft.spare_used_certificates();
         draft.into_plan()
     }
 

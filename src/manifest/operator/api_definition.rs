@@ -112,19 +112,21 @@ const FIELDS: &[&str] = &[
 const SECRET_REFS: &[(&str, &str)] = &[
     (
         "certificate_secret_names",
-        "upload the certificate to the gateway and name its id in certificates",
+        "put the certificate and its key into the server's configuration ([certificate.NAME]) and \
+         write certificate:NAME in certificates",
     ),
     (
         "client_certificate_refs",
-        "upload the certificates to the gateway and name their ids in client_certificates",
+        "commit the certificates as .pem files and write certificate:FILE in client_certificates",
     ),
     (
         "upstream_certificate_refs",
-        "upload the certificates to the gateway and name their ids in upstream_certificates",
+        "put the certificates and their keys into the server's configuration ([certificate.NAME]) \
+         and write certificate:NAME in upstream_certificates",
     ),
     (
         "pinned_public_keys_refs",
-        "upload the public keys to the gateway and name their ids in pinned_public_keys",
+        "commit the public keys as .pem files and write certificate:FILE in pinned_public_keys",
     ),
 ];
 

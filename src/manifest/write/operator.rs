@@ -24,7 +24,7 @@ pub(super) fn rewrite(drafts: &mut BTreeMap<ObjectKey, Draft<'_>>, options: &Opt
                 }
             }
             // An OAS document is a manifest by itself, and no resource for it is read so far.
-            Kind::OasApi | Kind::McpProxy | Kind::Policy => {}
+            Kind::OasApi | Kind::McpProxy | Kind::Policy | Kind::Certificate => {}
         }
     }
     let policies = drafts

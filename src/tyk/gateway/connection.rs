@@ -1,7 +1,7 @@
 //! One request and its whole answer. Knows HTTP and how a gateway words a refusal; knows no
 //! endpoint, follows no redirect, uses no proxy, tries nothing twice.
 
-use std::{fmt::Write as _, time::Duration};
+use std::{borrow::Cow, fmt::Write as _, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use reqwest::{Method, StatusCode, header::HeaderValue, redirect, retry};
@@ -31,8 +31,9 @@ pub(super) struct Ask {
     method: Method,
     /// Encoded, without a leading slash.
     path: String,
-    query: Option<&'static str>,
+    query: Option<Cow<'static, str>>,
     body: Option<Bytes>,
+    content_type: &'static str,
     patience: Patience,
     with_secret: bool,
 }
@@ -77,7 +78,16 @@ impl Ask {
 
     pub fn with_query(self, query: &'static str) -> Self {
         Self {
-            query: Some(query),
+            query: Some(query.into()),
+            ..self
+        }
+    }
+
+    pub fn with_organisation(self, organisation: &str) -> Self {
+        let mut query = "org_id=".to_owned();
+        push_encoded(&mut query, organisation);
+        Self {
+            query: Some(query.into()),
             ..self
         }
     }
@@ -89,17 +99,19 @@ impl Ask {
         }
     }
 
+    pub fn with_pem(self, text: Bytes) -> Self {
+        Self {
+            body: Some(text),
+            content_type: "application/x-pem-file",
+            ..self
+        }
+    }
+
     /// Adds an id as one segment of the path.
     pub fn with_id(mut self, id: &str) -> Result<Self, Error> {
         check_id(id)?;
         self.path.push('/');
-        for byte in id.bytes() {
-            if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-                self.path.push(char::from(byte));
-            } else {
-                let _ = write!(self.path, "%{byte:02X}");
-            }
-        }
+        push_encoded(&mut self.path, id);
         Ok(self)
     }
 
@@ -113,8 +125,19 @@ impl Ask {
             path: segments.join("/"),
             query: None,
             body: None,
+            content_type: "application/json",
             patience,
             with_secret: true,
+        }
+    }
+}
+
+fn push_encoded(place: &mut String, text: &str) {
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            place.push(char::from(byte));
+        } else {
+            let _ = write!(place, "%{byte:02X}");
         }
     }
 }
@@ -177,9 +200,7 @@ impl Connection {
             request = request.header("x-tyk-authorization", self.secret.clone());
         }
         if let Some(body) = ask.body {
-            request = request
-                .header("content-type", "application/json")
-                .body(body);
+            request = request.header("content-type", ask.content_type).body(body);
         }
         let failed = |error: &reqwest::Error| Error::from_transport(error, writes, timeout);
         let mut response = request.send().await.map_err(|error| failed(&error))?;
@@ -215,7 +236,7 @@ impl Connection {
         let mut url = self.options.url.clone();
         let prefix = url.path().trim_end_matches('/').to_owned();
         url.set_path(&format!("{prefix}/{}", ask.path));
-        url.set_query(ask.query);
+        url.set_query(ask.query.as_deref());
         url.set_fragment(None);
         url
     }

@@ -4,13 +4,15 @@
 //! 200 proves nothing until a reload was waited for and the object was seen; a POST creates or
 //! overwrites; a body that is not what it should be makes another object with a random id; the
 //! DELETE of a policy that is not there is a 500; two reads of OAS documents at once can stop the
-//! process.
+//! process. Certificates are the exception: they live in Redis, at once and for every node that
+//! shares it.
 //!
 //! So this client has one request under way at most, never lists OAS documents, and never tries
 //! anything twice: its caller decides. A request that was begun is seen through to its answer,
 //! also when nobody waits for it any more, because only then is it safe to begin the next one.
 //! No secret and no body is ever part of an error or of what `Debug` prints.
 
+mod certificates;
 mod connection;
 mod error;
 mod wire;
@@ -25,7 +27,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use url::Url;
 
 use self::connection::{Answer, Ask, Connection, on_the_right_thread};
-pub use self::error::Error;
+pub use self::{certificates::Added, error::Error};
 use crate::domain::object::{Kind, ObjectKey, Route};
 
 /// How a gateway is reached, and how long it may take.
@@ -98,7 +100,7 @@ pub struct Listing {
 pub struct Listed {
     pub key: ObjectKey,
     pub name: String,
-    /// Absent for a policy.
+    /// Absent for what is no API.
     pub route: Option<Route>,
     pub raw: Box<RawValue>,
 }
@@ -114,7 +116,7 @@ impl Listed {
     pub fn grants(&self) -> Vec<String> {
         match self.key.kind {
             Kind::Policy => wire::grants(&self.raw),
-            Kind::ClassicApi | Kind::OasApi | Kind::McpProxy => Vec::new(),
+            _ => Vec::new(),
         }
     }
 }
@@ -205,6 +207,10 @@ impl Client {
     /// Creates or overwrites an object on the gateway's disk.
     pub async fn write(&self, kind: Kind, id: &str, body: &Value) -> Result<(), Error> {
         connection::check_id(id)?;
+        if kind == Kind::Certificate {
+            self.add_certificate(id, body).await?;
+            return Ok(());
+        }
         let ask = Ask::write(Method::POST, endpoint(kind)).with_body(Bytes::from(body.to_string()));
         let answer = self.ask(ask).await?.expect_ok()?;
         let written: wire::Written = answer.json().await?;
@@ -220,6 +226,9 @@ impl Client {
 
     /// Removes an object from the gateway's disk, if the gateway has it in memory.
     pub async fn delete(&self, kind: Kind, id: &str) -> Result<Deleted, Error> {
+        if kind == Kind::Certificate {
+            return self.delete_certificate(id).await;
+        }
         let ask = Ask::write(Method::DELETE, endpoint(kind)).with_id(id)?;
         let answer = self.ask(ask).await?;
         match answer.status {
@@ -285,6 +294,7 @@ impl Client {
 
 fn endpoint(kind: Kind) -> &'static [&'static str] {
     match kind {
+        Kind::Certificate => certificates::ENDPOINT,
         Kind::Policy => &["tyk", "policies"],
         Kind::ClassicApi => &["tyk", "apis"],
         Kind::OasApi => &["tyk", "apis", "oas"],

@@ -23,6 +23,22 @@ pub(super) struct Envelope {
     pub message: String,
 }
 
+/// The list is null where there are none.
+#[derive(Deserialize)]
+pub(super) struct Certificates {
+    pub certs: Option<Vec<String>>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Certificate {
+    pub has_private: bool,
+}
+
+#[derive(Deserialize)]
+pub(super) struct AddedCertificate {
+    pub id: String,
+}
+
 #[derive(Deserialize)]
 pub(super) struct Hello {
     pub version: String,

@@ -96,19 +96,24 @@ pub fn read(shared: &Arc<Shared>, ids: &str) -> Reply {
 
 pub fn add(shared: &Arc<Shared>, call: &Call<'_>) -> Reply {
     let text = String::from_utf8_lossy(&call.body);
-    let parsed = block(&text, "CERTIFICATE").and_then(|der| Some((x509::read(&der)?, der)));
-    let Some((shown, der)) = parsed else {
-        return Reply::error(
-            403,
-            "Failed to decode certificate. It should be PEM encoded.",
-        );
+    let (shown, der) = match parse(&text) {
+        Ok(parsed) => parsed,
+        Err(problem) => return Reply::error(403, problem),
     };
-    let fingerprint = hex::encode(Sha256::digest(der));
+    let fingerprint = hex::encode(Sha256::digest(&der));
     let id = format!("{}{fingerprint}", call.parameter("org_id"));
     let mut certificates = shared.certificates();
     if certificates.stored.contains_key(&id) {
         return Reply::error(403, &format!("Certificate with {id} id already exists"));
     }
+    // A public key is shown as a certificate of that name, without a fingerprint.
+    let (fingerprint, shown) = match shown {
+        Some(shown) => (fingerprint, shown),
+        None => (
+            String::new(),
+            x509::Shown::named(&format!("Public Key: {fingerprint}")),
+        ),
+    };
     let stored = Stored {
         fingerprint,
         has_private: text.contains("PRIVATE KEY-----"),
@@ -121,6 +126,31 @@ pub fn add(shared: &Arc<Shared>, call: &Call<'_>) -> Reply {
     )
 }
 
+/// What is shown of the first certificate, or of none for a public key, and what names it. That a
+/// private key fits is not looked at.
+fn parse(text: &str) -> Result<(Option<x509::Shown>, Vec<u8>), &'static str> {
+    const NO_PEM: &str = "Failed to decode certificate. It should be PEM encoded.";
+    let now = jiff::Timestamp::now().to_string();
+    let mut certificates = Vec::new();
+    for der in blocks(text, "CERTIFICATE") {
+        let shown = x509::read(&der).ok_or(NO_PEM)?;
+        if shown.not_after < now {
+            return Err("certificate is expired");
+        }
+        certificates.push((Some(shown), der));
+    }
+    if text.matches("PRIVATE KEY-----").count() > 2 {
+        return Err("Found multiple private keys");
+    }
+    let public_key = blocks(text, "PUBLIC KEY").pop();
+    match (certificates.into_iter().next(), public_key) {
+        (Some(_), Some(_)) => Err("Public keys can't be combined with certificates"),
+        (Some(first), None) => Ok(first),
+        (None, Some(der)) => Ok((None, der)),
+        (None, None) => Err(NO_PEM),
+    }
+}
+
 pub fn remove(shared: &Arc<Shared>, call: &Call<'_>, id: &str) -> Reply {
     let mut certificates = shared.certificates();
     if id.starts_with(call.parameter("org_id")) {
@@ -129,13 +159,17 @@ pub fn remove(shared: &Arc<Shared>, call: &Call<'_>, id: &str) -> Reply {
     Reply::message(200, "ok", "removed")
 }
 
-fn block(text: &str, label: &str) -> Option<Vec<u8>> {
+fn blocks(text: &str, label: &str) -> Vec<Vec<u8>> {
     let begin = format!("-----BEGIN {label}-----");
     let end = format!("-----END {label}-----");
-    let (_, rest) = text.split_once(&begin)?;
-    let (inside, _) = rest.split_once(&end)?;
-    let inside: String = inside.split_whitespace().collect();
-    base64::engine::general_purpose::STANDARD
-        .decode(inside)
-        .ok()
+    text.split(&begin)
+        .skip(1)
+        .filter_map(|rest| {
+            let (inside, _) = rest.split_once(&end)?;
+            let inside: String = inside.split_whitespace().collect();
+            base64::engine::general_purpose::STANDARD
+                .decode(inside)
+                .ok()
+        })
+        .collect()
 }

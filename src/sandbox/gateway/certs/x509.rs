@@ -58,6 +58,23 @@ pub fn read(der: &[u8]) -> Option<Shown> {
     Some(shown)
 }
 
+impl Shown {
+    /// Nothing but a common name.
+    pub fn named(name: &str) -> Self {
+        let never = "0001-01-01T00:00:00Z".to_owned();
+        Self {
+            issuer: Name::default(),
+            subject: Name {
+                parts: vec![(vec![2, 5, 4, 3], name.to_owned())],
+            },
+            not_before: never.clone(),
+            not_after: never,
+            dns_names: Vec::new(),
+            is_ca: false,
+        }
+    }
+}
+
 impl Name {
     pub fn common_name(&self) -> &str {
         self.texts(&[2, 5, 4, 3]).first().copied().unwrap_or("")
