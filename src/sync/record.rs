@@ -156,7 +156,10 @@ impl Context<'_> {
         let permanent = match error {
             LookError::Refused { .. } => true,
             LookError::Git(error) => !error.is_transient() && revision.is_some(),
-            LookError::NoBranch { .. } | LookError::Target { .. } | LookError::Store(_) => false,
+            LookError::NoBranch { .. }
+            | LookError::Certificates(_)
+            | LookError::Target { .. }
+            | LookError::Store(_) => false,
         };
         let status = if refused {
             RunStatus::Refused
