@@ -146,14 +146,11 @@ impl<'f> Shelf<'f> {
         reading: &mut Reading<'_>,
     ) -> Option<String> {
         let name = text.strip_prefix(REFERENCE)?;
-        let known = match self.read.get(name) {
-            Some(known) => known.clone(),
-            None => {
-                let known = self.read_one(name, place, pointer, reading)?;
-                self.read.insert(name.to_owned(), known.clone());
-                known
-            }
-        };
+        if !self.read.contains_key(name) {
+            let known = self.read_one(name, place, pointer, reading)?;
+            self.read.insert(name.to_owned(), known);
+        }
+        let known = self.read.get(name).cloned()?;
         let Known::Certificate { certificate, path } = known else {
             return None;
         };
