@@ -91,6 +91,7 @@ impl Stack {
     }
 
     /// The same stack, with its target as it is reached at one of its nodes.
+    #[must_use]
     pub fn at(&self, node: &Arc<Target>) -> Self {
         Self {
             target: node.clone(),

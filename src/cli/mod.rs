@@ -101,6 +101,17 @@ enum Exit {
     Pending,
 }
 
+impl Exit {
+    /// Of several things that were done: what went wrong counts most.
+    fn worse(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Failed, _) | (_, Self::Failed) => Self::Failed,
+            (Self::Pending, _) | (_, Self::Pending) => Self::Pending,
+            (Self::Done, Self::Done) => Self::Done,
+        }
+    }
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         match exit {

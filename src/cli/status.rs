@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{Exit, Invocation, approval, hold, objects, output};
 use crate::{
     app::App,
-    store::{NodeState, StackState},
+    store::{Holder, NodeState, StackState},
     sync::{
         self,
         approval::{Waiting, waiting},
@@ -51,51 +51,25 @@ impl Status {
         for (name, stack) in app.stacks.iter() {
             awaiting.insert(name, waiting(&app, stack, app.now()).await?);
         }
+        let doubtful = doubtful(&app).await?;
         if invocation.is_json() {
             let stacks: Vec<_> = states
                 .iter()
                 .map(|state| {
-                    let awaiting = awaiting.get(state.stack.as_str());
-                    let awaiting: Vec<_> = awaiting
-                        .into_iter()
-                        .flatten()
-                        .map(approval::to_json)
-                        .collect();
-                    json!({
-                        "stack": state.stack,
-                        "target": state.target,
-                        "standing": standing(&app, state),
-                        "settled": state.settled,
-                        "settled_at": state.settled_at.map(output::rfc3339),
-                        "last_run": state.last_run,
-                        "last_status": state.last_status,
-                        "last_revision": state.last_revision,
-                        "last_success_at": state.last_success_at.map(output::rfc3339),
-                        "waiting": state.is_pending(),
-                        "attempt": state.attempt,
-                        "objects": owned.get(&state.stack).copied().unwrap_or(0),
-                        "drifted": state.drifted,
-                        "problem": state.problem,
-                        "hold": state.hold.as_ref().map(hold::to_json),
-                        "frozen_until": frozen_until(&app, state).map(output::rfc3339),
-                        "nodes": nodes.iter().filter(|node| node.stack == state.stack)
-                            .map(Node::json).collect::<Vec<_>>(),
-                        "awaiting_approval": awaiting,
-                    })
+                    let mut shown = stack_json(&app, state);
+                    let awaiting = awaiting.get(state.stack.as_str()).into_iter().flatten();
+                    let nodes = nodes.iter().filter(|node| node.stack == state.stack);
+                    shown["objects"] = json!(owned.get(&state.stack).copied().unwrap_or(0));
+                    shown["nodes"] = nodes.map(Node::json).collect();
+                    shown["awaiting_approval"] = awaiting.map(approval::to_json).collect();
+                    shown
                 })
                 .collect();
-            let leases: Vec<_> = holders
-                .iter()
-                .map(|holder| {
-                    json!({
-                        "target": holder.target,
-                        "worker": holder.owner,
-                        "seconds": holder.age.as_secs(),
-                    })
-                })
-                .collect();
+            let leases: Vec<_> = holders.iter().map(lease_json).collect();
             let sinks: Vec<_> = sinks.iter().map(sink_json).collect();
-            output::json(&json!({"stacks": stacks, "leases": leases, "sinks": sinks}))?;
+            output::json(&json!({
+                "stacks": stacks, "leases": leases, "sinks": sinks, "to_recover": doubtful,
+            }))?;
             return Ok(Exit::Done);
         }
         let rows = states
@@ -125,6 +99,12 @@ impl Status {
             rows,
         );
         remarks(&app, &states);
+        for target in &doubtful {
+            output::text(&format!(
+                "\n{target}: the database knows less than what it told before, as one does that was \
+                 restored from a backup; deletions wait until `lockstep recover {target} --reason …`"
+            ));
+        }
         for standing in &sinks {
             if let Some(problem) = &standing.problem {
                 output::text(&format!("\n{}: {problem}", standing.sink));
@@ -163,6 +143,45 @@ fn remarks(app: &App, states: &[StackState]) {
 
 fn frozen_until(app: &App, state: &StackState) -> Option<i64> {
     app.stack(&state.stack)?.freeze.frozen_until(app.now())
+}
+
+/// The targets of which the database may say less than is true.
+async fn doubtful(app: &App) -> anyhow::Result<Vec<String>> {
+    let mut doubtful = Vec::new();
+    for target in app.targets.keys() {
+        if app.store.is_doubtful(target).await? {
+            doubtful.push(target.clone());
+        }
+    }
+    Ok(doubtful)
+}
+
+fn stack_json(app: &App, state: &StackState) -> Value {
+    json!({
+        "stack": state.stack,
+        "target": state.target,
+        "standing": standing(app, state),
+        "settled": state.settled,
+        "settled_at": state.settled_at.map(output::rfc3339),
+        "last_run": state.last_run,
+        "last_status": state.last_status,
+        "last_revision": state.last_revision,
+        "last_success_at": state.last_success_at.map(output::rfc3339),
+        "waiting": state.is_pending(),
+        "attempt": state.attempt,
+        "drifted": state.drifted,
+        "problem": state.problem,
+        "hold": state.hold.as_ref().map(hold::to_json),
+        "frozen_until": frozen_until(app, state).map(output::rfc3339),
+    })
+}
+
+fn lease_json(holder: &Holder) -> Value {
+    json!({
+        "target": holder.target,
+        "worker": holder.owner,
+        "seconds": holder.age.as_secs(),
+    })
 }
 
 fn sink_json(standing: &Standing) -> serde_json::Value {

@@ -173,6 +173,14 @@ impl Object {
         }
     }
 
+    /// The ids of the APIs that this policy gives access to.
+    pub fn granted_apis(&self) -> Vec<&str> {
+        match self.key.kind {
+            Kind::Policy => grants_of(&self.body),
+            Kind::Certificate | Kind::ClassicApi | Kind::OasApi | Kind::McpProxy => Vec::new(),
+        }
+    }
+
     /// The ids of the APIs that this API lists as its versions.
     pub fn child_versions(&self) -> Vec<&str> {
         match self.key.kind {
@@ -188,6 +196,17 @@ impl Object {
                 .collect(),
         }
     }
+}
+
+/// The ids of the APIs that a policy gives access to.
+pub fn grants_of(policy: &Value) -> Vec<&str> {
+    policy
+        .get("access_rights")
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
+        .map(|(id, _)| id.as_str())
+        .collect()
 }
 
 /// The ids of the APIs that a classic definition (or a projection) lists as its versions.

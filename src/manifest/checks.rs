@@ -69,6 +69,14 @@ pub(super) fn listen_path_problem(path: &str) -> Option<&'static str> {
     if path.split('/').any(|part| part == "..") {
         return Some("a listen path with .. is listed by the gateway and not served");
     }
+    if path.contains("//") || path.contains('%') {
+        return Some("a listen path with // or % is listed by the gateway and not served");
+    }
+    if path.contains("{}") || path.contains("{:") || path.contains(":}") {
+        return Some(
+            "a variable of the listen path has no name or no pattern: the gateway would not load the API",
+        );
+    }
     let mut depth = 0_i32;
     for character in path.chars() {
         match character {

@@ -10,6 +10,7 @@ mod checks;
 mod native;
 mod operator;
 mod source;
+mod upstream;
 pub mod write;
 
 use std::{
@@ -376,10 +377,10 @@ impl<'o> Reading<'o> {
             .collect();
         let mut warned = Vec::new();
         for (object, place) in &self.objects {
-            for id in native::apis_of_policy(object) {
-                if !apis.contains(id.as_str()) {
+            for id in object.granted_apis() {
+                if !apis.contains(id) {
                     let mut pointer = "/access_rights".to_owned();
-                    crate::domain::diff::push_token(&mut pointer, &id);
+                    crate::domain::diff::push_token(&mut pointer, id);
                     warned.push(Found {
                         place: place.clone(),
                         pointer,

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::{
     Place, Reading,
     checks::{self, Shape, id_problem, is_database_id, listen_path_problem},
+    upstream,
 };
 use crate::domain::object::{Kind, Object, ObjectKey};
 
@@ -26,21 +27,6 @@ pub(super) fn listen_path_pointer(kind: Kind) -> &'static str {
         Kind::ClassicApi => "/proxy/listen_path",
         Kind::OasApi | Kind::McpProxy => "/x-tyk-api-gateway/server/listenPath/value",
     }
-}
-
-/// The APIs that a policy gives access to, by id.
-pub(super) fn apis_of_policy(object: &Object) -> Vec<String> {
-    if object.key.kind != Kind::Policy {
-        return Vec::new();
-    }
-    object
-        .body
-        .get("access_rights")
-        .and_then(Value::as_object)
-        .into_iter()
-        .flatten()
-        .map(|(id, _)| id.clone())
-        .collect()
 }
 
 /// Reads one value that is not a Kubernetes object: an object of ours, or nothing that concerns us.
@@ -311,7 +297,14 @@ fn oas_checks(body: &Value, place: &Place, reading: &mut Reading<'_>) {
             None,
         );
     }
+    upstream::oas(body, place, reading);
     check_listen_path(body, KIND, place, reading);
+    still_served(
+        body,
+        &format!("{extension}/info/state/active"),
+        place,
+        reading,
+    );
     database_id(body, &format!("{extension}/info/dbId"), place, reading);
     let authenticates = body.pointer(&format!("{extension}/server/authentication/enabled"));
     if authenticates != Some(&Value::Bool(true)) {
@@ -393,6 +386,7 @@ pub(super) fn classic(mut body: Value, place: Place, reading: &mut Reading<'_>) 
     let before = reading.found.len();
     let id = id_of(&body, KIND, &place, reading);
     classic_checks(&body, &place, reading);
+    upstream::missing(&body, &place, reading);
     let versions = body
         .pointer("/version_data/versions")
         .and_then(Value::as_object);
@@ -408,9 +402,32 @@ pub(super) fn classic(mut body: Value, place: Place, reading: &mut Reading<'_>) 
     finish(body, KIND, id, place, reading, before);
 }
 
+/// A switch that looks like one and does nothing.
+fn still_served(body: &Value, pointer: &str, place: &Place, reading: &mut Reading<'_>) {
+    if body.pointer(pointer) == Some(&Value::Bool(false)) {
+        reading.warn(
+            place,
+            pointer,
+            "a gateway serves an API that is not active all the same",
+            Some("remove its manifest, or make it internal, to take it out of service"),
+        );
+    }
+}
+
 /// What holds for a definition wherever it comes from.
 pub(super) fn classic_checks(body: &Value, place: &Place, reading: &mut Reading<'_>) {
+    const PROTOCOLS: &[&str] = &["", "http", "https", "h2c", "tcp", "tls"];
     checks::shapes(body, CLASSIC, place, reading);
+    still_served(body, "/active", place, reading);
+    let protocol = body.get("protocol").and_then(Value::as_str);
+    if protocol.is_some_and(|protocol| !PROTOCOLS.contains(&protocol)) {
+        reading.wrong(
+            place,
+            "/protocol",
+            "the gateway knows no such protocol: it would list the API and not serve it",
+            Some("write http, https, h2c, tcp or tls"),
+        );
+    }
     let is_tcp = body
         .get("protocol")
         .and_then(Value::as_str)
@@ -436,6 +453,7 @@ pub(super) fn classic_checks(body: &Value, place: &Place, reading: &mut Reading<
             Some(_) => check_listen_path(body, Kind::ClassicApi, place, reading),
         }
     }
+    upstream::classic(body, place, reading);
     database_id(body, "/id", place, reading);
     let is_on = |name: &str| body.get(name) == Some(&Value::Bool(true));
     if is_on("use_keyless") && is_on("use_standard_auth") {

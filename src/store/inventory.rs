@@ -71,6 +71,7 @@ impl InventoryChange {
     }
 
     /// The same on a node of that name.
+    #[must_use]
     pub fn on(self, name: &str) -> Self {
         let node = name.to_owned();
         match self {

@@ -34,7 +34,15 @@ pub struct Done {
 }
 
 impl Done {
-    fn new(outcome: Outcome, message: impl Into<String>) -> Self {
+    /// Not sent yet.
+    pub fn open() -> Self {
+        Self {
+            outcome: Outcome::Open,
+            message: None,
+        }
+    }
+
+    pub fn new(outcome: Outcome, message: impl Into<String>) -> Self {
         Self {
             outcome,
             message: Some(message.into()),
@@ -55,8 +63,8 @@ pub struct Sent {
     pub touched: bool,
 }
 
-/// Sends a wave's requests, in order. A refusal concerns its object alone; trouble with the
-/// gateway itself ends the wave.
+/// Sends a wave's requests, in order, but for those that `sent` has an answer for already. A refusal
+/// concerns its object alone; trouble with the gateway itself ends the wave.
 pub async fn send(
     target: &Target,
     holding: &Holding,
@@ -64,11 +72,11 @@ pub async fn send(
     desired: &PreparedDesired,
     observation: &Observation,
     progress: &(dyn Fn(usize, &Change) + Send + Sync),
-) -> Sent {
-    let mut sent = Sent::default();
+    sent: &mut Sent,
+) {
     let mut missing = BTreeSet::new();
     for (place, change) in wave.iter().enumerate() {
-        if !change.action.writes() {
+        if !change.action.writes() || sent.done.contains_key(&place) {
             continue;
         }
         if sent.broken.is_some() || sent.lease_lost {
@@ -112,7 +120,6 @@ pub async fn send(
             }
         }
     }
-    sent
 }
 
 /// Why a change must not be sent: what it refers to was refused, or what it removes is still in
@@ -392,7 +399,7 @@ pub async fn previous_bodies(
         let Some(listed) = observation
             .listed
             .get(key)
-            .filter(|_| change.action == Action::Update)
+            .filter(|_| matches!(change.action, Action::Update | Action::Replace))
         else {
             continue;
         };

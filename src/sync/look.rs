@@ -75,8 +75,20 @@ pub enum LookError {
         target: String,
         error: tyk::gateway::Error,
     },
+    /// What an earlier run left open on a node cannot be resolved yet.
+    #[error(
+        "an earlier run is open on the target {target}, and what became of it cannot be asked yet"
+    )]
+    Open { target: String },
     #[error(transparent)]
     Store(#[from] store::Error),
+}
+
+impl LookError {
+    /// Whether the node could not be asked, so that nothing was written there.
+    pub fn is_unreachable(&self) -> bool {
+        matches!(self, Self::Target { .. } | Self::Open { .. })
+    }
 }
 
 fn count(problems: usize) -> String {

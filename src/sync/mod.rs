@@ -1,9 +1,10 @@
 //! The workflow: messages to runs, runs to a gateway that is in step with Git.
 //!
 //! Reading order: [`worker`] turns pushes into work, [`run`] is one run from top to bottom,
-//! [`look`] is its first half, [`apply`] its second; [`recover`] resolves what a dead worker left,
-//! [`hold`] says when none may begin, [`schedule`] holds the timers, [`report`] tells what came of
-//! it. [`import`] reads a target for those who have no stack yet.
+//! [`look`] is its first half, [`apply`] its second, `repair` what follows when it went wrong;
+//! [`recover`] resolves what a dead worker left, [`hold`] says when none may begin, [`schedule`]
+//! holds the timers, [`report`] tells what came of it. [`import`] reads a target for those who have
+//! no stack yet.
 
 pub mod apply;
 pub mod approval;
@@ -19,6 +20,7 @@ pub mod ownership;
 pub mod reclaim;
 mod record;
 pub mod recover;
+mod repair;
 pub mod report;
 pub mod run;
 pub mod schedule;

@@ -168,6 +168,7 @@ fn see(
         digest,
         children,
         certificates: BTreeSet::new(),
+        grants: listed.grants(),
     };
     (seen, text)
 }

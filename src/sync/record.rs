@@ -152,48 +152,36 @@ impl Context<'_> {
         }
         let now = self.app.now();
         let message = error.to_string();
-        let refused = matches!(error, LookError::Refused { .. });
-        let permanent = match error {
-            LookError::Refused { .. } => true,
-            LookError::Git(error) => !error.is_transient() && revision.is_some(),
-            LookError::NoBranch { .. }
-            | LookError::Certificates(_)
-            | LookError::Target { .. }
-            | LookError::Store(_) => false,
-        };
-        let status = if refused {
-            RunStatus::Refused
-        } else {
-            RunStatus::Failed
+        let (status, permanent) = match error {
+            LookError::Refused { .. } => (RunStatus::Refused, true),
+            LookError::Git(error) => {
+                let permanent = !error.is_transient() && revision.is_some();
+                (RunStatus::Failed, permanent)
+            }
+            _ => (RunStatus::Failed, false),
         };
         let attempt = self.state.attempt + 1;
         let again_at = (!permanent).then(|| now + backoff(attempt));
         let ended = Ended {
             status,
-            is_unreachable: matches!(error, LookError::Target { .. }),
+            is_unreachable: error.is_unreachable(),
         };
         let again = Settle::Retry {
             attempt,
             not_before: now + backoff(attempt),
         };
-        let settle = match again_at {
-            None => Settle::Done {
+        let settle = if permanent {
+            Settle::Done {
                 claimed: self.state.wanted,
                 settled: None,
-            },
-            Some(_) => again.clone(),
+            }
+        } else {
+            again.clone()
         };
         let problem = Some(self.here(&message));
         let end = self.course.meaning(ended, settle, problem, again);
-        let said_before = if self.course.is_shared {
-            self.node_problem.as_deref()
-        } else {
-            self.state.problem.as_deref()
-        };
         if let Some(again_at) = again_at
-            && self.operator.is_none()
-            && self.state.attempt > 0
-            && said_before == Some(message.as_str())
+            && self.was_said_before(&message)
         {
             if end.settle != Settle::Keep {
                 let problem = end.problem.unwrap_or_default();
@@ -203,15 +191,9 @@ impl Context<'_> {
                     .await?;
             }
             return Ok(Report {
-                run: None,
-                status,
                 revision,
-                plan: None,
-                changes: Vec::new(),
-                message: Some(message),
                 again_at: Some(again_at),
-                node: None,
-                nodes: Vec::new(),
+                ..Report::without_changes(None, status, message)
             });
         }
         let author = match error {
@@ -257,15 +239,9 @@ impl Context<'_> {
             .await?;
         self.app.metrics.run_finished(&self.stack.name, status, 0);
         Ok(Report {
-            run: Some(self.run),
-            status,
             revision,
-            plan: None,
-            changes: Vec::new(),
-            message: Some(message),
             again_at,
-            node: None,
-            nodes: Vec::new(),
+            ..Report::without_changes(Some(self.run), status, message)
         })
     }
 
@@ -355,7 +331,21 @@ impl Context<'_> {
         let mut undo = Vec::new();
         for record in changes {
             let key = &record.object;
-            if !record.action.puts() || record.outcome != Outcome::Open {
+            if record.outcome != Outcome::Open {
+                continue;
+            }
+            let changes_it = matches!(record.action, Action::Update | Action::Replace);
+            if let Some(body) = previous.get(key).filter(|_| changes_it) {
+                undo.push(Undo {
+                    position: record.position,
+                    object: key.clone(),
+                    sealed: self.app.key.seal(
+                        &undo_label(&self.run, record.position),
+                        canonical(body).into_bytes(),
+                    ),
+                });
+            }
+            if !record.action.puts() {
                 continue;
             }
             let Some(wanted) = look.wanted.desired.get(key) else {
@@ -368,16 +358,6 @@ impl Context<'_> {
             // Ours from now on, and unknown until it is read back.
             let owned = self.owned(look, key, wanted.digest, None, None, &look.observation);
             inventory.push(InventoryChange::put(key.clone(), owned));
-            if let Some(body) = previous.get(key) {
-                undo.push(Undo {
-                    position: record.position,
-                    object: key.clone(),
-                    sealed: self.app.key.seal(
-                        &undo_label(&self.run, record.position),
-                        canonical(body).into_bytes(),
-                    ),
-                });
-            }
         }
         let intended: Vec<Value> = changes
             .iter()
@@ -429,9 +409,17 @@ impl Context<'_> {
         let failures: Vec<String> = changes
             .iter()
             .filter(|record| matches!(record.outcome, Outcome::Failed | Outcome::Repaired))
+            // What it made room for tells of both.
+            .filter(|record| {
+                (record.action, record.outcome) != (Action::Replace, Outcome::Repaired)
+            })
             .map(|record| {
                 let said = record.message.as_deref().unwrap_or("no reason was given");
-                format!("{} {}: {said}", record.action, record.object)
+                let failed = match record.outcome {
+                    Outcome::Repaired => "failed, repaired: ",
+                    _ => "",
+                };
+                format!("{} {}: {failed}{said}", record.action, record.object)
             })
             .collect();
         let message = message.or_else(|| match status {
@@ -509,6 +497,16 @@ impl Context<'_> {
             node: None,
             nodes: Vec::new(),
         })
+    }
+
+    /// Whether the try before ended with the same words, and nobody asked for this one.
+    fn was_said_before(&self, message: &str) -> bool {
+        let said = if self.course.is_shared {
+            &self.node_problem
+        } else {
+            &self.state.problem
+        };
+        self.operator.is_none() && self.state.attempt > 0 && said.as_deref() == Some(message)
     }
 
     /// What the end of this node's run means for the stack.
@@ -626,8 +624,11 @@ impl Context<'_> {
             (Action::Delete | Action::Replace | Action::Forget, Outcome::Applied) => {
                 inventory.push(InventoryChange::remove(key.clone()));
             }
-            (Action::Update, Outcome::Repaired) => {
-                if let Some(before) = look.inventory.get(key) {
+            // What is live again is owned as before; what was to stand in its place is not.
+            (Action::Create | Action::Update | Action::Replace, Outcome::Repaired) => {
+                if !observation.live.contains_key(key) {
+                    inventory.push(InventoryChange::remove(key.clone()));
+                } else if let Some(before) = look.inventory.get(key) {
                     let seen = observation.live.get(key).map(|seen| seen.digest);
                     let listed = observation.listed_digest(key);
                     let owned = self.owned(look, key, before.desired, seen, listed, observation);
@@ -773,11 +774,7 @@ impl Context<'_> {
 }
 
 /// Takes back what the intent put into the inventory.
-pub(super) fn undo_record(
-    record: &ChangeRecord,
-    look: &Look,
-    inventory: &mut Vec<InventoryChange>,
-) {
+fn undo_record(record: &ChangeRecord, look: &Look, inventory: &mut Vec<InventoryChange>) {
     let key = &record.object;
     if !record.action.puts() {
         return;

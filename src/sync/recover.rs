@@ -12,6 +12,7 @@ use super::{
     look,
     observe::{self, Observation},
     record::undo_label,
+    repair::{Hands, Mending},
     run::RunError,
 };
 use crate::{
@@ -19,7 +20,7 @@ use crate::{
     domain::{
         audit::event::{Actor, EventType, NewEvent},
         inventory::{Inventory, Owned},
-        object::{Kind, ObjectKey},
+        object::{Kind, Object, ObjectKey},
         plan::{Change, PreparedDesired},
         run::{Action, ChangeRecord, Outcome, RunStatus},
     },
@@ -32,7 +33,13 @@ pub async fn recover(app: &App, holding: &Holding, target: &Arc<Target>) -> Resu
         info!(run = %open.run.id, stack = %open.run.stack, "resolving a run that was left open");
         // A node that is not in the configuration any more is asked no more.
         match target.nodes().find(|node| node.node == open.run.node) {
-            Some(node) => resolve(app, holding, &node, open).await?,
+            Some(node) => match resolve(app, holding, &node, open).await {
+                // A node that is away must not bar the others; no run goes there meanwhile.
+                Err(RunError::Open { run, why }) if !target.peers.is_empty() => {
+                    warn!(%run, node = %node.address, why, "a run stays open on one node");
+                }
+                other => other?,
+            },
             None => give_up(app, holding, &open).await?,
         }
     }
@@ -62,26 +69,20 @@ async fn resolve(
         .map_err(|error| still_open(&error))?;
     let mut observation = read().await.map_err(|error| still_open(&error))?;
 
-    let taken_down: Vec<&ChangeRecord> = open
-        .changes
-        .iter()
-        .filter(|record| {
-            record.outcome == Outcome::Open
-                && record.action == Action::Update
-                && !observation.live.contains_key(&record.object)
-                && open
-                    .undo
-                    .iter()
-                    .any(|undo| undo.position == record.position)
-        })
-        .collect();
-    let repaired: Vec<ObjectKey> = taken_down
-        .iter()
-        .map(|record| record.object.clone())
-        .collect();
-    if !taken_down.is_empty() {
-        put_back(app, holding, target, &open, &taken_down).await?;
-        observation = read().await.map_err(|error| still_open(&error))?;
+    let mut repaired = BTreeMap::new();
+    let broken = broken(app, &open, &desired, &observation);
+    if !broken.is_empty() {
+        let hands = Hands {
+            target,
+            client: &target.client,
+            holding,
+            run: &open.run.id,
+            inventory: &inventory,
+            desired: &desired,
+            masker: &app.masker,
+        };
+        observation = put_back(app, &hands, &open, &broken, &observation).await?;
+        repaired = conclude(&open, &broken, &observation);
     }
 
     let wave: Vec<Change> = open.changes.iter().map(as_change).collect();
@@ -154,64 +155,167 @@ async fn desired_of(app: &App, open: &OpenRun) -> PreparedDesired {
     }
 }
 
+/// A change that took its object down, or was about to make it anew, with the body that was live
+/// before.
+struct Broken {
+    position: i64,
+    object: ObjectKey,
+    body: Value,
+}
+
+/// What is to be put back. An object that is merely other than asked is left to the run that
+/// follows: somebody may have changed it since.
+fn broken(
+    app: &App,
+    open: &OpenRun,
+    desired: &PreparedDesired,
+    observation: &Observation,
+) -> Vec<Broken> {
+    let is_open = |record: &&ChangeRecord| record.outcome == Outcome::Open;
+    let verdict = |record: &ChangeRecord| {
+        apply::judge(&as_change(record), desired, observation, None, &app.masker)
+    };
+    let mut broken = Vec::new();
+    for record in open.changes.iter().filter(is_open) {
+        let key = &record.object;
+        let live = observation.live.get(key);
+        let is_broken = match record.action {
+            Action::Update => live.is_none() || matches!(verdict(record), Verdict::Renamed { .. }),
+            Action::Replace => {
+                let anew = successor(open, record);
+                let successor_lives = anew.is_some_and(|anew| {
+                    let is_there = observation.live.contains_key(&anew.object);
+                    is_there && !matches!(verdict(anew), Verdict::Renamed { .. })
+                });
+                // Its own kind and still there: not sent, or made anew already.
+                !successor_lives && (live.is_none() || anew.is_some_and(|anew| anew.object == *key))
+            }
+            _ => false,
+        };
+        if !is_broken {
+            continue;
+        }
+        let Some(body) = previous_body(app, open, record) else {
+            continue;
+        };
+        let own = Object {
+            key: key.clone(),
+            body,
+            path: String::new(),
+        };
+        // Not touched: it listens where it did, be it under a name that the gateway gave it.
+        let untouched = live.is_some_and(|seen| seen.route == own.route());
+        if !untouched {
+            broken.push(Broken {
+                position: record.position,
+                object: own.key,
+                body: own.body,
+            });
+        }
+    }
+    broken
+}
+
+/// The change that was to make anew what another took away.
+fn successor<'a>(open: &'a OpenRun, record: &ChangeRecord) -> Option<&'a ChangeRecord> {
+    open.changes.iter().find(|other| {
+        other.action == Action::Create
+            && other.outcome == Outcome::Open
+            && other.object.id == record.object.id
+            && other.object.kind.is_api() == record.object.kind.is_api()
+    })
+}
+
+fn previous_body(app: &App, open: &OpenRun, record: &ChangeRecord) -> Option<Value> {
+    let undo = open
+        .undo
+        .iter()
+        .find(|undo| undo.position == record.position)?;
+    let label = undo_label(&open.run.id, record.position);
+    let text = app.key.open(&label, &undo.sealed).ok();
+    if text.is_none() {
+        warn!(object = %record.object, "the previous body cannot be opened with this key");
+    }
+    serde_json::from_slice(&text?).ok()
+}
+
 async fn put_back(
     app: &App,
-    holding: &Holding,
-    target: &Target,
+    hands: &Hands<'_>,
     open: &OpenRun,
-    taken_down: &[&ChangeRecord],
-) -> Result<(), RunError> {
-    let objects: Vec<&ObjectKey> = taken_down.iter().map(|record| &record.object).collect();
-    let event = event(
-        app,
-        open,
-        EventType::RunIntended,
-        json!({"repair": objects}),
-    );
+    broken: &[Broken],
+    observation: &Observation,
+) -> Result<Observation, RunError> {
+    let mut mending = Mending::default();
+    for broken in broken {
+        let others = observation.live.keys().filter(|other| {
+            let same_place = other.id == broken.object.id && other.kind.is_api();
+            same_place && broken.object.kind.is_api() && **other != broken.object
+        });
+        mending.remove.extend(others.cloned());
+        mending
+            .put_back
+            .insert(broken.object.clone(), broken.body.clone());
+    }
     let intent = Intent {
-        events: vec![event],
+        events: vec![event(
+            app,
+            open,
+            EventType::RunIntended,
+            json!({"repair": mending.objects()}),
+        )],
         ..Intent::default()
     };
     app.store
-        .extend_run(holding.lease(), &open.run.id, &intent)
+        .extend_run(hands.holding.lease(), &open.run.id, &intent)
         .await?;
-    for record in taken_down {
-        let Some(undo) = open
-            .undo
+    let mended = hands.mend(&mending).await?;
+    Ok(mended.observation)
+}
+
+/// What is said of the changes that were repaired, by position.
+fn conclude(
+    open: &OpenRun,
+    broken: &[Broken],
+    observation: &Observation,
+) -> BTreeMap<i64, (Outcome, String)> {
+    let mut said = BTreeMap::new();
+    for broken in broken {
+        let back = observation.live.contains_key(&broken.object);
+        let record = open
+            .changes
             .iter()
-            .find(|undo| undo.position == record.position)
-        else {
-            continue;
+            .find(|record| record.position == broken.position);
+        let outcome = if back {
+            Outcome::Repaired
+        } else {
+            Outcome::Failed
         };
-        let label = undo_label(&open.run.id, record.position);
-        let body: Option<Value> = app
-            .key
-            .open(&label, &undo.sealed)
-            .ok()
-            .and_then(|text| serde_json::from_slice(&text).ok());
-        let Some(body) = body else {
-            warn!(object = %record.object, "the previous body cannot be opened with this key");
-            continue;
-        };
-        if !holding.covers(target.write_needs()).await {
-            return Err(RunError::Open {
-                run: open.run.id.clone(),
-                why: "the lease of the target ran out during a repair".to_owned(),
-            });
-        }
-        let key = &record.object;
-        if let Err(error) = target.client.write(key.kind, &key.id, &body).await {
-            warn!(object = %key, %error, "the previous body could not be put back");
+        said.insert(
+            broken.position,
+            (
+                outcome,
+                "the worker died while this change had taken the object down; the previous body was put back"
+                    .to_owned(),
+            ),
+        );
+        if let Some(anew) = record
+            .filter(|record| record.action == Action::Replace)
+            .and_then(|record| successor(open, record))
+        {
+            said.insert(
+                anew.position,
+                (
+                    Outcome::Skipped,
+                    format!(
+                        "the worker died before it was live; {} is back in its place",
+                        broken.object
+                    ),
+                ),
+            );
         }
     }
-    target
-        .client
-        .reload()
-        .await
-        .map_err(|error| RunError::Open {
-            run: open.run.id.clone(),
-            why: format!("the target {}: {error}", target.name),
-        })
+    said
 }
 
 #[expect(
@@ -226,7 +330,7 @@ async fn record(
     inventory: &Inventory,
     observation: &Observation,
     documents: &BTreeMap<ObjectKey, Value>,
-    repaired: &[ObjectKey],
+    repaired: &BTreeMap<i64, (Outcome, String)>,
 ) -> Result<(), RunError> {
     let now = app.now();
     let mut outcomes = Vec::new();
@@ -239,19 +343,9 @@ async fn record(
         .filter(|record| record.outcome == Outcome::Open)
     {
         let key = &record.object;
-        let (outcome, message) = if repaired.contains(key) {
-            let back = observation.live.contains_key(key);
-            let said = "the worker died while this change had taken the object down; the previous body was put back";
-            (
-                if back {
-                    Outcome::Repaired
-                } else {
-                    Outcome::Failed
-                },
-                said.to_owned(),
-            )
-        } else {
-            found(record, desired, observation, documents.get(key), app)
+        let (outcome, message) = match repaired.get(&record.position) {
+            Some(said) => said.clone(),
+            None => found(record, open, desired, observation, documents.get(key), app),
         };
         match (record.action, outcome) {
             (Action::Update, Outcome::Unknown) if key.kind == Kind::Certificate => {
@@ -277,6 +371,13 @@ async fn record(
                     kept.push(InventoryChange::put(key.clone(), owned));
                     bodies.extend(observation.text(key, &app.masker, wanted.references));
                 }
+            }
+            // What was to stand in the place of another kind is not ours, as that is still there.
+            (Action::Create, Outcome::Skipped)
+                if repaired.contains_key(&record.position)
+                    && !observation.live.contains_key(key) =>
+            {
+                kept.push(InventoryChange::remove(key.clone()));
             }
             _ => {}
         }
@@ -345,6 +446,7 @@ fn as_before(record: &ChangeRecord, inventory: &Inventory) -> Option<InventoryCh
 /// What became of one change, by what is live after a reload.
 fn found(
     record: &ChangeRecord,
+    open: &OpenRun,
     desired: &PreparedDesired,
     observation: &Observation,
     document: Option<&Value>,
@@ -353,6 +455,11 @@ fn found(
     let key = &record.object;
     let is_live = observation.live.contains_key(key);
     match record.action {
+        // Under the same key it is live again: what became of it is said by that change.
+        Action::Replace if successor(open, record).is_some_and(|anew| anew.object == *key) => (
+            Outcome::Skipped,
+            "whether it was made anew is told by the change that was to do it".to_owned(),
+        ),
         Action::Delete | Action::Replace if is_live => (
             Outcome::Skipped,
             "it is still there: the request had not been sent".to_owned(),

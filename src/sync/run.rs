@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tracing::{info, warn};
 
 use super::{
@@ -15,19 +15,20 @@ use super::{
     look::{self, Look, LookError, Wanted},
     nodes::{self, Course, Ended},
     observe::{self, Observation},
-    record::{records, undo_record},
+    record::records,
+    repair::Account,
     witness,
 };
 use crate::{
     app::{App, Stack},
     domain::{
-        audit::event::{EventType, Person},
-        object::ObjectKey,
+        audit::event::Person,
+        object::{Kind, ObjectKey},
         plan::{Change, Plan},
         revision::Revision,
         run::{Action, ChangeRecord, Outcome, RunId, RunStatus, Trigger},
     },
-    store::{self, Delivery, Intent, StackState},
+    store::{self, Delivery, StackState},
 };
 
 /// Tells a person what is going on.
@@ -55,6 +56,21 @@ pub struct Report {
 }
 
 impl Report {
+    /// A run that came to nothing, and why.
+    pub(super) fn without_changes(run: Option<RunId>, status: RunStatus, message: String) -> Self {
+        Self {
+            run,
+            status,
+            revision: None,
+            plan: None,
+            changes: Vec::new(),
+            message: Some(message),
+            again_at: None,
+            node: None,
+            nodes: Vec::new(),
+        }
+    }
+
     /// All nodes together: the worst status, every change, every message.
     fn of_all(mut reports: Vec<Self>) -> Self {
         if reports.len() == 1 && reports[0].node.is_none() {
@@ -163,9 +179,9 @@ pub async fn run_stack(
         state,
         run: app.new_run_id(),
         trigger,
-        deliveries: deliveries.clone(),
+        deliveries,
         started_at,
-        operator: operator.clone(),
+        operator,
         progress,
         course: &nodes::ALONE,
         node_problem: None,
@@ -201,53 +217,7 @@ pub async fn run_stack(
         info!(stack = %stack.name, "{warning}");
     }
 
-    let mut states = BTreeMap::new();
-    if !stack.target.peers.is_empty() {
-        let known = app.store.node_states().await?.into_iter();
-        let ours = known.filter(|node| node.stack == stack.name);
-        states.extend(ours.map(|node| (node.node.clone(), node)));
-    }
-    let is_retry = state.attempt > 0 && context.operator.is_none();
-    let nodes = nodes::to_visit(&stack.target, &states, &wanted.revision, is_retry);
-    let mut course = Course::over(1 + stack.target.peers.len());
-    let mut reports: Vec<Report> = Vec::new();
-    let mut moving = BTreeSet::new();
-    for (node, place) in nodes.iter().zip(1..) {
-        course.is_last = place == nodes.len();
-        let here = stack.at(node);
-        let context = Context {
-            app,
-            holding,
-            stack: &here,
-            state,
-            run: app.new_run_id(),
-            trigger,
-            deliveries: deliveries.clone(),
-            started_at: app.now(),
-            operator: operator.clone(),
-            progress,
-            course: &course,
-            node_problem: states.get(&node.node).and_then(|node| node.problem.clone()),
-        };
-        let (mut report, is_unreachable) = context.run_node(wanted.clone(), &mut moving).await?;
-        let ended = Ended {
-            status: report.status,
-            is_unreachable,
-        };
-        if course.is_shared {
-            report.node = Some(node.address.clone());
-        }
-        let stops = course.stops(ended);
-        course.add(&node.address, ended, report.message.as_deref());
-        reports.push(report);
-        if stops {
-            break;
-        }
-        if !course.is_last {
-            crate::crash::point("between-nodes");
-        }
-    }
-    let report = Report::of_all(reports);
+    let (report, moving) = context.visit(&wanted).await?;
     wake_neighbours(app, stack, state, &report, &moving).await?;
     if let Err(error) = witness::note(app).await {
         warn!("{error:#}");
@@ -284,6 +254,59 @@ async fn wake_neighbours(
 }
 
 impl Context<'_> {
+    /// Goes to the nodes of the target, one after another. Answers what it came to on all of them,
+    /// and the stacks that objects move to.
+    async fn visit(self, wanted: &Wanted) -> Result<(Report, BTreeSet<String>), RunError> {
+        let mut states = BTreeMap::new();
+        if !self.stack.target.peers.is_empty() {
+            let known = self.app.store.node_states().await?.into_iter();
+            let ours = known.filter(|node| node.stack == self.stack.name);
+            states.extend(ours.map(|node| (node.node.clone(), node)));
+        }
+        let is_retry = self.state.attempt > 0 && self.operator.is_none();
+        let nodes = nodes::to_visit(&self.stack.target, &states, &wanted.revision, is_retry);
+        let mut course = Course::over(1 + self.stack.target.peers.len());
+        let mut reports: Vec<Report> = Vec::new();
+        let mut moving = BTreeSet::new();
+        for (node, place) in nodes.iter().zip(1..) {
+            course.is_last = place == nodes.len();
+            let here = self.stack.at(node);
+            let context = Context {
+                app: self.app,
+                holding: self.holding,
+                stack: &here,
+                state: self.state,
+                run: self.app.new_run_id(),
+                trigger: self.trigger,
+                deliveries: self.deliveries.clone(),
+                started_at: self.app.now(),
+                operator: self.operator.clone(),
+                progress: self.progress,
+                course: &course,
+                node_problem: states.get(&node.node).and_then(|node| node.problem.clone()),
+            };
+            let run = Box::pin(context.run_node(wanted.clone(), &mut moving));
+            let (mut report, is_unreachable) = run.await?;
+            let ended = Ended {
+                status: report.status,
+                is_unreachable,
+            };
+            if course.is_shared {
+                report.node = Some(node.address.clone());
+            }
+            let stops = course.stops(ended);
+            course.add(&node.address, ended, report.message.as_deref());
+            reports.push(report);
+            if stops {
+                break;
+            }
+            if !course.is_last {
+                crate::crash::point("between-nodes");
+            }
+        }
+        Ok((Report::of_all(reports), moving))
+    }
+
     /// Looks at one node and does what is due there. Says whether the node could not be asked.
     async fn run_node(
         self,
@@ -293,11 +316,26 @@ impl Context<'_> {
         (self.progress)("reading what the gateway runs");
         let author = wanted.author.clone();
         let revision = wanted.revision.clone();
-        let look = look::look(self.app, self.stack, self.state, wanted, self.started_at).await;
+        let target = &self.stack.target;
+        let is_open = self.course.is_shared
+            && self
+                .app
+                .store
+                .open_runs(&target.name)
+                .await?
+                .iter()
+                .any(|open| open.run.node == target.node);
+        let look = if is_open {
+            Err(LookError::Open {
+                target: target.name.clone(),
+            })
+        } else {
+            look::look(self.app, self.stack, self.state, wanted, self.started_at).await
+        };
         let look = match look {
             Ok(look) => look,
             Err(error) => {
-                let is_unreachable = matches!(error, LookError::Target { .. });
+                let is_unreachable = error.is_unreachable();
                 let report = self.failed(Some(revision), Some(&author), &error).await?;
                 return Ok((report, is_unreachable));
             }
@@ -349,25 +387,19 @@ impl Context<'_> {
             .postpone(&self.stack.name, self.state.attempt, again_at, &message)
             .await?;
         Ok(Report {
-            run: None,
-            status: RunStatus::Failed,
             revision: Some(head.clone()),
-            plan: None,
-            changes: Vec::new(),
-            message: Some(message),
             again_at: Some(again_at),
-            node: None,
-            nodes: Vec::new(),
+            ..Report::without_changes(None, RunStatus::Failed, message)
         })
     }
 
     /// A run that writes: intent, waves, outcomes.
-    async fn write(self, mut look: Look) -> Result<Report, RunError> {
+    async fn write(self, look: Look) -> Result<Report, RunError> {
         let target = &self.stack.target;
         let plan = look.plan.clone();
         let mut changes = records(&plan);
         let all: Vec<Change> = plan.changes().cloned().collect();
-        let previous = match apply::previous_bodies(target, &all, &look.observation).await {
+        let mut previous = match apply::previous_bodies(target, &all, &look.observation).await {
             Ok(previous) => previous,
             Err(error) => {
                 let error = LookError::target(self.stack, error);
@@ -376,58 +408,84 @@ impl Context<'_> {
                 return self.failed(revision, Some(&author), &error).await;
             }
         };
+        self.previous_from_git(&look, &mut previous).await;
         self.record_intent(&look, &changes, &previous).await?;
         crate::crash::point("after-intent");
 
-        let mut inventory = Vec::new();
-        let mut bodies = Vec::new();
+        let mut account = Account::new(all, previous);
+        let mut latest: Option<Observation> = None;
         let mut message = None;
-        let mut again = false;
-        let mut position = 0;
+        let mut first = 0;
         for wave in &plan.waves {
-            let span = position..position + wave.len();
-            position = span.end;
-            if again || message.is_some() {
-                for record in &mut changes[span] {
-                    record.outcome = Outcome::Skipped;
-                    record.message = Some("an earlier wave of this run went wrong".to_owned());
-                    undo_record(record, &look, &mut inventory);
-                }
-                continue;
-            }
-            let sent = self.send(wave, &look).await?;
+            let span = first..first + wave.len();
+            first = span.end;
+            let before = latest.as_ref().unwrap_or(&look.observation);
+            let sent = self.send(wave, span.start, &account, &look, before).await;
             crate::crash::point("after-writes");
             let observation = self.reload_and_read(&sent, wave, &look).await?;
             crate::crash::point("after-reload");
             let documents = apply::documents(target, wave, &observation)
                 .await
                 .map_err(|error| self.open(&error))?;
-            let mut judged = self.judge_wave(wave, &sent, &look, &observation, &documents);
-            let observation = self
-                .repair(wave, span.start, &mut judged, &previous, &look, observation)
-                .await?;
-            for (record, done) in changes[span].iter_mut().zip(&judged) {
-                record.outcome = done.outcome;
-                record.message.clone_from(&done.message);
-                self.settle_record(record, &look, &observation, &mut inventory, &mut bodies);
+            let judged = self.judge_wave(wave, &sent, &look, &observation, &documents);
+            for (place, change) in wave.iter().enumerate() {
+                let is_lost = judged[place].outcome == Outcome::Failed
+                    && change.action == Action::Create
+                    && change.object.kind != Kind::Certificate
+                    && !sent.done.contains_key(&place)
+                    && !observation.live.contains_key(&change.object);
+                if is_lost {
+                    account.lost.insert(span.start + place);
+                }
             }
+            account.done[span].clone_from_slice(&judged);
             if let Some(error) = &sent.broken {
-                again = true;
                 message = Some(format!("the target {}: {error}", target.name));
             }
             if sent.lease_lost {
-                again = true;
                 message = Some("the lease of the target ran out".to_owned());
             }
-            look.observation = observation;
+            if message.is_some() {
+                let why = "an earlier wave of this run went wrong";
+                account.done[first..].fill(Done::new(Outcome::Skipped, why));
+            }
+            let observation = self.repair(&mut account, &look, observation).await?;
+            latest = Some(observation);
+            if message.is_some() {
+                break;
+            }
         }
-        self.refresh_listed(&look, &look.observation, &mut inventory);
+        let observation = latest.as_ref().unwrap_or(&look.observation);
+        let mut inventory = Vec::new();
+        let mut bodies = Vec::new();
+        for (record, done) in changes.iter_mut().zip(account.done) {
+            record.outcome = done.outcome;
+            record.message = done.message;
+            self.settle_record(record, &look, observation, &mut inventory, &mut bodies);
+        }
+        self.refresh_listed(&look, observation, &mut inventory);
         crate::crash::point("before-outcome");
+        let again = message.is_some();
         self.record_outcome(&look, changes, inventory, bodies, message, again)
             .await
     }
 
-    async fn send(&self, wave: &[Change], look: &Look) -> Result<Sent, RunError> {
+    /// What is to be made anew where something else still stands is not sent.
+    async fn send(
+        &self,
+        wave: &[Change],
+        first: usize,
+        account: &Account,
+        look: &Look,
+        observation: &Observation,
+    ) -> Sent {
+        let mut sent = Sent::default();
+        for (place, change) in wave.iter().enumerate() {
+            if account.is_blocked(first + place) {
+                let why = format!("{} did not make room for it", change.object);
+                sent.done.insert(place, Done::new(Outcome::Skipped, why));
+            }
+        }
         let count = wave.iter().filter(|change| change.action.writes()).count();
         let tell = |place: usize, change: &Change| {
             let message = format!(
@@ -439,17 +497,17 @@ impl Context<'_> {
             (self.progress)(&message);
         };
         let target = &self.stack.target;
-        let desired = &look.wanted.desired;
-        let sent = apply::send(
+        apply::send(
             target,
             self.holding,
             wave,
-            desired,
-            &look.observation,
+            &look.wanted.desired,
+            observation,
             &tell,
+            &mut sent,
         )
         .await;
-        Ok(sent)
+        sent
     }
 
     /// One reload that is waited for, and one listing. When something that should be live is not
@@ -567,94 +625,6 @@ impl Context<'_> {
             })
             .collect()
     }
-
-    /// Puts back the previous bodies of objects that an update took down or changed otherwise
-    /// than asked. A wave with an intent of its own.
-    async fn repair(
-        &self,
-        wave: &[Change],
-        first: usize,
-        judged: &mut [Done],
-        previous: &BTreeMap<ObjectKey, Value>,
-        look: &Look,
-        observation: Observation,
-    ) -> Result<Observation, RunError> {
-        let broken: Vec<usize> = wave
-            .iter()
-            .enumerate()
-            .filter(|(place, change)| {
-                judged[*place].outcome == Outcome::Failed
-                    && change.action == Action::Update
-                    && previous.contains_key(&change.object)
-                    && is_not_as_before(change, look, &observation)
-            })
-            .map(|(place, _)| place)
-            .collect();
-        if broken.is_empty() {
-            return Ok(observation);
-        }
-        (self.progress)("putting back what the change took down");
-        let objects: Vec<&ObjectKey> = broken.iter().map(|&place| &wave[place].object).collect();
-        let event = self.event(
-            EventType::RunIntended,
-            json!({"repair": objects, "positions": broken.iter().map(|place| first + place).collect::<Vec<_>>()}),
-        );
-        let intent = Intent {
-            events: vec![event],
-            ..Intent::default()
-        };
-        self.app
-            .store
-            .extend_run(self.holding.lease(), &self.run, &intent)
-            .await?;
-        let target = &self.stack.target;
-        for &place in &broken {
-            let key = &wave[place].object;
-            if !self.holding.covers(target.write_needs()).await {
-                return Err(RunError::Open {
-                    run: self.run.clone(),
-                    why: "the lease of the target ran out during a repair".to_owned(),
-                });
-            }
-            if let Err(error) = target.client.write(key.kind, &key.id, &previous[key]).await {
-                if error.is_transient() {
-                    return Err(self.open(&error));
-                }
-                warn!(object = %key, %error, "the previous body could not be put back");
-            }
-        }
-        target
-            .client
-            .reload()
-            .await
-            .map_err(|error| self.open(&error))?;
-        let observation = self.read(look).await?;
-        for &place in &broken {
-            let key = &wave[place].object;
-            let before = look.observation.live.get(key);
-            let now = observation.live.get(key);
-            let is_back = match (before, now) {
-                (Some(before), Some(now)) => before.digest == now.digest,
-                _ => false,
-            };
-            let cause = judged[place].message.take().unwrap_or_default();
-            judged[place] = if is_back {
-                Done {
-                    outcome: Outcome::Repaired,
-                    message: Some(format!("{cause}. The previous body is back and live")),
-                }
-            } else {
-                Done {
-                    outcome: Outcome::Failed,
-                    message: Some(format!(
-                        "{cause}. The previous body was put back and does not show as it was: look at \
-                         {key} on the gateway"
-                    )),
-                }
-            };
-        }
-        Ok(observation)
-    }
 }
 
 /// How long to wait before the next attempt, in microseconds: 2 s doubling to 5 min.
@@ -663,16 +633,4 @@ pub fn backoff(attempt: i64) -> i64 {
     const LONGEST: i64 = 300_000_000;
     let doublings = u32::try_from(attempt - 1).unwrap_or(0).min(20);
     (FIRST << doublings).min(LONGEST)
-}
-
-/// A failed update needs its previous body back only where the live state is no longer the
-/// previous one.
-fn is_not_as_before(change: &Change, look: &Look, observation: &Observation) -> bool {
-    let before = look.observation.live.get(&change.object);
-    let now = observation.live.get(&change.object);
-    match (before, now) {
-        (Some(before), Some(now)) => before.digest != now.digest,
-        (Some(_), None) => true,
-        (None, _) => false,
-    }
 }

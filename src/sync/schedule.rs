@@ -142,9 +142,13 @@ async fn drift_held(app: &App, target: &str) -> anyhow::Result<Vec<Drift>> {
     let mut found: Vec<Drift> = Vec::new();
     let mut is_seen = BTreeSet::new();
     // An open run must be resolved first: what it may have written is unknown, not drift.
-    if !app.store.open_runs(target).await?.is_empty() {
-        return Ok(found);
-    }
+    let open: BTreeSet<String> = app
+        .store
+        .open_runs(target)
+        .await?
+        .into_iter()
+        .map(|open| open.run.node)
+        .collect();
     for state in app.store.stack_states().await? {
         let ours = app.stack(&state.stack);
         let Some(stack) = ours.filter(|_| state.target == target) else {
@@ -157,6 +161,9 @@ async fn drift_held(app: &App, target: &str) -> anyhow::Result<Vec<Drift>> {
         }
         let mut drifts = Vec::new();
         for node in stack.target.nodes() {
+            if open.contains(&node.node) {
+                continue;
+            }
             match check_drift(app, &stack.at(&node), &state).await {
                 Ok(Some(drift)) => {
                     let Look {

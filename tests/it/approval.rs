@@ -34,6 +34,7 @@ crate::in_both_modes! {
     without_a_token_it_counts_only_where_the_stack_allows_it,
     a_token_opens_what_it_is_for_and_nothing_else,
     a_run_is_asked_for_over_the_api,
+    a_hold_is_put_and_ended_over_the_api,
     every_wrong_request_to_the_api_gets_its_own_clear_answer,
 }
 
@@ -624,6 +625,48 @@ async fn a_run_is_asked_for_over_the_api(mode: Mode) {
     assert_eq!(bare.send().await.unwrap().status(), 202);
     let unknown = "/api/v1/stacks/shpo/sync";
     assert_eq!(ask(&app, &token, unknown, &json!({})).await.0, 404);
+    app.finish().await;
+}
+
+async fn a_hold_is_put_and_ended_over_the_api(mode: Mode) {
+    let app = shop(mode, PEOPLE).await;
+    let token = token_for(&app, "linus", &[Scope::Operate]).await;
+    let hold = "/api/v1/stacks/shop/hold";
+    for wrong in [
+        json!({}),
+        json!({"reason": "x", "until": "yesterday"}),
+        json!({"reason": "x", "for": "ever"}),
+    ] {
+        let (status, _) = ask(&app, &token, hold, &wrong).await;
+        assert!(status == 409 || status == 422, "{wrong}: {status}");
+    }
+    let wish = json!({"reason": "Black Friday", "until": "2h"});
+    let (status, body) = ask(&app, &token, hold, &wish).await;
+    assert_eq!(status, 200, "{body}");
+    assert!(
+        body["says"]
+            .as_str()
+            .unwrap()
+            .contains("by linus: Black Friday")
+    );
+    app.repo
+        .write("orders.json", oas("orders", "/orders/", "http://other"));
+    app.repo.commit("behind the hold");
+    assert_eq!(app.push_webhook().await, 202);
+    assert!(app.run_pending().await.is_empty());
+    let sync = "/api/v1/stacks/shop/sync";
+    let (status, body) = ask(&app, &token, sync, &json!({})).await;
+    assert_eq!(status, 409);
+    assert!(body.to_string().contains("Black Friday"), "{body}");
+    let release = "/api/v1/stacks/shop/release";
+    let (status, body) = ask(&app, &token, release, &json!({})).await;
+    assert_eq!((status, body["waited"].as_array().unwrap().len()), (200, 1));
+    assert_eq!(run(&app).await.status, RunStatus::Succeeded);
+    let (status, _) = ask(&app, &token, release, &json!({})).await;
+    assert_eq!(status, 409, "it is not held");
+    // Approving is no operating.
+    let other = token_for(&app, "grace", &[Scope::Approve]).await;
+    assert_eq!(ask(&app, &other, hold, &wish).await.0, 403);
     app.finish().await;
 }
 

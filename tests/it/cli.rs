@@ -221,6 +221,10 @@ async fn the_day_of_an_engineer_at_the_command_line() {
     assert_eq!(code, 0);
     assert!(out.contains("nothing to do"), "{out}");
     assert_eq!(err, "", "progress is for terminals");
+    let (code, all) = desk.json(&["sync", "--all"]).await;
+    assert_eq!((code, &all["applied"]), (0, &Value::from(0)), "{all}");
+    assert_eq!(all["stacks"][0]["stack"], "shop");
+    assert_eq!(desk.run(&["sync"]).await.0, 1, "which one, or all");
     let (code, plan) = desk.json(&["plan", "shop"]).await;
     assert_eq!((code, &plan["empty"]), (0, &Value::Bool(true)));
 
@@ -510,6 +514,44 @@ async fn what_is_held_back_is_approved_at_the_command_line() {
         "{out}"
     );
     assert!(!err.contains(token), "{err}");
+
+    let (code, _, err) = desk
+        .run_with(&[("LOCKSTEP_TOKEN", "lst_nonsense")], &approve)
+        .await;
+    assert_eq!(code, 1);
+    assert!(
+        err.contains("LOCKSTEP_TOKEN") && !err.contains("nonsense"),
+        "{err}"
+    );
+    let reject = ["reject", run, "--reason", "wait"];
+    let (code, out, _) = desk.run_with(&[("LOCKSTEP_TOKEN", token)], &reject).await;
+    assert_eq!(code, 0, "{out}");
+    let (_, out, _) = desk.run(&["status"]).await;
+    assert!(out.contains("rejected by grace: wait"), "{out}");
+    let (code, out, _) = desk.run_with(&[("LOCKSTEP_TOKEN", token)], &approve).await;
+    assert_eq!(code, 0, "{out}");
+    assert!(out.contains("lockstep sync shop"), "{out}");
+    let (code, run) = desk.json(&["sync", "shop"]).await;
+    assert_eq!(code, 0, "{run}");
+    assert_eq!(desk.gateway.live_ids(), ["c"]);
+    let (_, shown) = desk.json(&["show", run["run"].as_str().unwrap()]).await;
+    assert_eq!(shown["approved_by"][1]["person"], "grace", "{shown}");
+
+    let id = token.split('_').nth(1).unwrap();
+    let (code, _, _) = desk.run(&["token", "revoke", id]).await;
+    assert_eq!(code, 0);
+    let (_, list) = desk.json(&["token", "list"]).await;
+    assert_eq!(list["tokens"][0]["state"], "revoked", "{list}");
+    let (_, out, _) = desk.run(&["token", "list"]).await;
+    let secret = token.rsplit('_').next().unwrap();
+    assert!(out.contains(id) && !out.contains(secret), "{out}");
+    assert!(!list.to_string().contains(secret), "{list}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_made_for_people_scopes_and_times_that_exist() {
+    let desk = Desk::new().await;
+    desk.configure("[person.grace]\nlogins = { github = \"grace\" }\n");
     for wrong in [
         &["token", "create", "--person", "nobody", "--scope", "read"][..],
         &[
@@ -546,38 +588,6 @@ async fn what_is_held_back_is_approved_at_the_command_line() {
         assert_eq!((code, out.as_str()), (1, ""), "{wrong:?}");
         assert!(err.contains("error: "), "{err}");
     }
-
-    let (code, _, err) = desk
-        .run_with(&[("LOCKSTEP_TOKEN", "lst_nonsense")], &approve)
-        .await;
-    assert_eq!(code, 1);
-    assert!(
-        err.contains("LOCKSTEP_TOKEN") && !err.contains("nonsense"),
-        "{err}"
-    );
-    let reject = ["reject", run, "--reason", "wait"];
-    let (code, out, _) = desk.run_with(&[("LOCKSTEP_TOKEN", token)], &reject).await;
-    assert_eq!(code, 0, "{out}");
-    let (_, out, _) = desk.run(&["status"]).await;
-    assert!(out.contains("rejected by grace: wait"), "{out}");
-    let (code, out, _) = desk.run_with(&[("LOCKSTEP_TOKEN", token)], &approve).await;
-    assert_eq!(code, 0, "{out}");
-    assert!(out.contains("lockstep sync shop"), "{out}");
-    let (code, run) = desk.json(&["sync", "shop"]).await;
-    assert_eq!(code, 0, "{run}");
-    assert_eq!(desk.gateway.live_ids(), ["c"]);
-    let (_, shown) = desk.json(&["show", run["run"].as_str().unwrap()]).await;
-    assert_eq!(shown["approved_by"][1]["person"], "grace", "{shown}");
-
-    let id = token.split('_').nth(1).unwrap();
-    let (code, _, _) = desk.run(&["token", "revoke", id]).await;
-    assert_eq!(code, 0);
-    let (_, list) = desk.json(&["token", "list"]).await;
-    assert_eq!(list["tokens"][0]["state"], "revoked", "{list}");
-    let (_, out, _) = desk.run(&["token", "list"]).await;
-    let secret = token.rsplit('_').next().unwrap();
-    assert!(out.contains(id) && !out.contains(secret), "{out}");
-    assert!(!list.to_string().contains(secret), "{list}");
 }
 
 #[test]

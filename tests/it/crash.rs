@@ -19,7 +19,7 @@ use tempfile::TempDir;
 
 use crate::support::{
     app::{
-        FULL_NAME, GATEWAY_SECRET, Mode, Services, WEBHOOK_SECRET, classic, policy, push_body,
+        FULL_NAME, GATEWAY_SECRET, Mode, Services, WEBHOOK_SECRET, classic, oas, policy, push_body,
         services, sign,
     },
     git_repo::GitRepo,
@@ -29,6 +29,7 @@ use crate::support::{
 crate::in_both_modes! {
     a_process_that_dies_at_any_step_loses_nothing,
     a_process_that_dies_between_two_nodes_leaves_none_behind,
+    a_process_that_dies_while_an_object_is_gone_has_it_put_back,
     fifty_pushes_survive_kills_at_random_moments,
 }
 
@@ -50,6 +51,8 @@ const POINTS: &[&str] = &[
 
 /// Where no push passes; each has a test of its own.
 const ELSEWHERE: &[&str] = &["after-notice"];
+/// Places that only a repair comes by.
+const REPAIR_POINTS: &[&str] = &["during-repair"];
 
 #[test]
 fn every_place_at_which_a_process_may_die_is_tested() {
@@ -63,7 +66,7 @@ fn every_place_at_which_a_process_may_die_is_tested() {
     }
     found.sort();
     found.dedup();
-    let mut points = [POINTS, ELSEWHERE].concat();
+    let mut points = [POINTS, REPAIR_POINTS, ELSEWHERE].concat();
     points.push(BETWEEN_NODES);
     points.sort_unstable();
     assert_eq!(found, points);
@@ -385,6 +388,57 @@ async fn a_process_that_dies_at_any_step_loses_nothing(mode: Mode) {
         })
         .await;
         around.at_rest(&store).await;
+        assert_eq!(server.terminate(), Some(0), "{point}");
+    }
+    around.check(&store).await;
+    around.finish(store).await;
+}
+
+/// Between the waves of a change of kind, and in the middle of a repair.
+async fn a_process_that_dies_while_an_object_is_gone_has_it_put_back(mode: Mode) {
+    let mut around = Around::new(mode, 1, &one_stack()).await;
+    let bundled = classic("ping", "/ping/", "http://lost").replacen(
+        '{',
+        "{\"custom_middleware_bundle\": \"nowhere.zip\",",
+        1,
+    );
+    around
+        .repo
+        .write("ping.json", classic("ping", "/ping/", "http://first"))
+        .write("keep.json", classic("keep", "/keep/", "http://keep"));
+    around.repo.commit("first");
+    let server = around.start(None, &[]);
+    assert!(around.push(&server).await);
+    let store = around.store().await;
+    around.at_rest(&store).await;
+    drop(server);
+    around.end_leases().await;
+
+    for (point, manifest, live, repairs) in [
+        (
+            "after-reload",
+            oas("ping", "/ping/", "http://second"),
+            "http://second",
+            1,
+        ),
+        ("during-repair", bundled, "http://second", 3),
+    ] {
+        around.repo.write("ping.json", manifest);
+        around.repo.commit(point);
+        let mut server = around.start(Some(point), &[]);
+        around.push(&server).await;
+        server.died().await;
+        around.end_leases().await;
+        let server = around.start(None, &[]);
+        around.at_rest(&store).await;
+        let ping = around.gateways[0].live_classic("ping").unwrap();
+        assert_eq!(ping["proxy"]["target_url"], live, "{point}");
+        let events = around.events(&store).await;
+        let repaired = events
+            .iter()
+            .filter(|(_, payload)| payload["outcome"] == "repaired")
+            .count();
+        assert!(repaired >= repairs, "{point}: {repaired}");
         assert_eq!(server.terminate(), Some(0), "{point}");
     }
     around.check(&store).await;

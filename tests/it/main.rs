@@ -4,6 +4,7 @@
 mod approval;
 mod architecture;
 mod certificates;
+mod chance;
 mod cli;
 mod config;
 mod crash;
@@ -26,4 +27,5 @@ mod sandbox;
 mod store;
 mod support;
 mod sync;
+mod traps;
 mod webhook;

@@ -3,7 +3,7 @@
 use lockstep::{
     domain::run::{Outcome, RunStatus},
     sandbox::gateway::Gateway,
-    sync::schedule,
+    sync::{schedule, worker},
 };
 use serde_json::json;
 
@@ -14,6 +14,7 @@ crate::in_both_modes! {
     a_canary_that_fails_stops_the_rest,
     a_node_that_is_down_lags_and_is_caught_up,
     with_the_canary_down_the_next_node_goes_first,
+    a_node_that_dies_within_its_run_bars_no_other,
     drift_on_one_node_is_reverted_there_alone,
     a_new_empty_node_is_filled,
     the_deletion_budget_counts_each_node_for_itself,
@@ -156,6 +157,59 @@ async fn with_the_canary_down_the_next_node_goes_first(mode: Mode) {
     assert_eq!(
         upstream(&app.gateway.live_classic("a").unwrap()),
         "http://git-2"
+    );
+    assert_eq!(
+        app.state("shop").await.last_status,
+        Some(RunStatus::Succeeded)
+    );
+    app.finish().await;
+}
+
+async fn a_node_that_dies_within_its_run_bars_no_other(mode: Mode) {
+    let app = shop(mode, "").await;
+    // The write arrives and the node is gone before it can be asked what became of it.
+    let mut asked = app.more[0]
+        .faults()
+        .hang(1, |asked| asked.path == "/tyk/reload");
+    app.repo
+        .write("a.json", classic("a", "/a/", "http://git-2"));
+    app.repo.commit("second");
+    app.push_webhook().await;
+    let running = {
+        let app = app.app.clone();
+        tokio::spawn(async move { worker::run_pending(&app).await })
+    };
+    asked.reached(1).await;
+    app.more[0].stop();
+    drop(asked);
+    let _ = running.await.unwrap();
+    assert_eq!(
+        app.app.store.open_runs("production").await.unwrap().len(),
+        1
+    );
+    app.repo
+        .write("a.json", classic("a", "/a/", "http://git-3"));
+    app.repo.commit("third");
+    app.push_webhook().await;
+    app.forget_backoff().await;
+    app.run_pending().await;
+    for node in [&app.gateway, &app.more[1]] {
+        assert_eq!(upstream(&node.live_classic("a").unwrap()), "http://git-3");
+    }
+    app.more[0].restart(false).await.unwrap();
+    app.more[0].ready().await;
+    try_again(&app).await;
+    assert_eq!(
+        upstream(&app.more[0].live_classic("a").unwrap()),
+        "http://git-3"
+    );
+    assert!(
+        app.app
+            .store
+            .open_runs("production")
+            .await
+            .unwrap()
+            .is_empty()
     );
     assert_eq!(
         app.state("shop").await.last_status,

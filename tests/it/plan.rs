@@ -8,7 +8,7 @@ use lockstep::domain::{
     guard::RequireApproval,
     inventory::{Inventory, Owned},
     normalize,
-    object::{Desired, Kind, Object, ObjectKey, Route, classic_children},
+    object::{Desired, Kind, Object, ObjectKey, Route, classic_children, grants_of},
     plan::{
         Hold, Inputs, Live, Neighbours, Plan, PreparedDesired, Rules, Seen, candidates, prepare,
     },
@@ -83,6 +83,7 @@ impl World {
                         .map(str::to_owned)
                         .collect(),
                     certificates: BTreeSet::new(),
+                    grants: grants_of(body).into_iter().map(str::to_owned).collect(),
                 };
                 (key.clone(), seen)
             })
@@ -407,6 +408,87 @@ fn versions_come_before_their_base_and_leave_after_it() {
     );
     world.apply(&plan, &wanted);
     assert!(world.plan(&wanted).is_empty());
+}
+
+/// A base that lists one version, and three others.
+fn family() -> [Object; 5] {
+    let mut base = classic("base", "/base/");
+    base.body["definition"] = json!({"versions": {"v2": "child"}});
+    let other = |id: &str| classic(id, &format!("/{id}/"));
+    [base, other("child"), other("k"), other("l"), other("m")]
+}
+
+#[test]
+fn a_base_and_its_version_go_the_version_first() {
+    let mut world = World::of(&desired(family()));
+    let wanted = desired(family().into_iter().skip(2));
+    let plan = world.plan(&wanted);
+    // Deleted after its base, the version would bring the base back.
+    assert_eq!(
+        actions(&plan),
+        ["delete classic/child", "delete classic/base"]
+    );
+    assert_eq!(plan.waves.len(), 1);
+    world.apply(&plan, &wanted);
+    assert!(world.plan(&wanted).is_empty());
+}
+
+#[test]
+fn a_version_that_a_base_goes_on_listing_is_not_deleted() {
+    let world = World::of(&desired(family()));
+    let [base, _, k, l, m] = family();
+    let plan = world.plan(&desired([base, k, l, m]));
+    assert!(plan.waves.is_empty());
+    let message = &plan.held[0].message;
+    assert!(
+        message.contains("take it off the versions of classic/base"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_base_is_written_again_when_its_version_is_made_anew() {
+    let wanted = desired(family());
+    let mut world = World::of(&wanted);
+    let child = ObjectKey::new(Kind::ClassicApi, "child");
+    world.bodies.get_mut(&child).unwrap()["proxy"]["listen_path"] = json!("/child/-child");
+    let plan = world.plan(&wanted);
+    assert_eq!(
+        actions(&plan),
+        [
+            "replace classic/child",
+            "update classic/base",
+            "create classic/child"
+        ]
+    );
+}
+
+#[test]
+fn a_policy_that_names_a_deleted_api_is_announced() {
+    let mut gold = policy("gold");
+    gold.body["access_rights"] = json!({"a": {"api_id": "a"}});
+    let objects = |with_a: bool| {
+        let a = with_a.then(|| classic("a", "/a/"));
+        a.into_iter()
+            .chain([classic("b", "/b/"), classic("c", "/c/"), gold.clone()])
+    };
+    let world = World::of(&desired(objects(true)));
+    let plan = world.plan(&desired(objects(false)));
+    assert_eq!(actions(&plan), ["delete classic/a"]);
+    let note = "policy/gold still names classic/a, which is deleted";
+    assert!(plan.notes[0].starts_with(note), "{:?}", plan.notes);
+}
+
+#[test]
+fn a_path_that_a_renamed_api_has_in_its_document_is_not_given_away() {
+    let mut world = World::of(&desired([classic("k", "/k/")]));
+    let stranger = classic("s", "/a/-s");
+    world.bodies.insert(stranger.key, stranger.body);
+    let plan = world.plan(&desired([classic("k", "/k/"), classic("a", "/a/")]));
+    assert!(plan.waves.is_empty());
+    assert!(matches!(plan.held[0].hold, Hold::RouteTaken { .. }));
+    let message = &plan.held[0].message;
+    assert!(message.contains("by its document"), "{message}");
 }
 
 #[test]

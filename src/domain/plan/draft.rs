@@ -3,7 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Change, Held, Hold, Inputs, Plan, Prepared, REBASED, Seen, is_collision_rename};
+use super::{
+    Change, Held, Hold, Inputs, Plan, Prepared, REBASED, Seen, claimed_route, is_collision_rename,
+};
 use crate::domain::{
     approval::{Remainder, Verdict},
     guard::{self, Budget, RequireApproval},
@@ -452,7 +454,7 @@ impl<'a> Draft<'a> {
     }
 
     /// A deletion and a creation of one object are held one after the other.
-    fn hold(&mut self, key: &ObjectKey, hold: Hold, message: String) {
+    pub(super) fn hold(&mut self, key: &ObjectKey, hold: Hold, message: String) {
         let change = self
             .deletes
             .remove(key)
@@ -513,15 +515,26 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// A change that is held back may hold back what depends on it, and so on.
+    pub(super) fn settle_dependencies(&mut self) {
+        loop {
+            self.settle_routes();
+            if !self.settle_versions() {
+                return;
+            }
+        }
+    }
+
     /// Two APIs on one route take each other down, so a change that needs a route waits for the
     /// one that leaves it, and is held when nothing does.
-    pub(super) fn settle_routes(&mut self) {
+    fn settle_routes(&mut self) {
         let occupants: BTreeMap<&Route, &ObjectKey> = self
             .inputs
             .live
             .iter()
             .filter_map(|(key, seen)| Some((seen.route.as_ref()?, key)))
             .collect();
+        let claimants = self.claimants();
         let held_deletes: BTreeSet<ObjectKey> = self
             .held
             .iter()
@@ -536,7 +549,12 @@ impl<'a> Draft<'a> {
                 let Some(route) = self.wanted_route(key) else {
                     continue;
                 };
-                let Some(&occupant) = occupants.get(&route) else {
+                let claimant = || {
+                    let claimant = claimants.get(&route).copied()?;
+                    // What worked there before may have it back for as long as it lasts.
+                    (claimant != key && !self.replaced.contains(key)).then_some(claimant)
+                };
+                let Some(occupant) = occupants.get(&route).copied().or_else(claimant) else {
                     continue;
                 };
                 if occupant == key || self.deletes.contains_key(occupant) {
@@ -583,13 +601,20 @@ impl<'a> Draft<'a> {
                     || "belongs to no stack".to_owned(),
                     |owned| format!("belongs to the stack {}", owned.stack),
                 );
+                // Its document says so; the gateway serves it elsewhere.
+                let found = self.inputs.live.get(&occupant);
+                let given = found
+                    .and_then(|seen| seen.route.as_ref())
+                    .filter(|found| found.to_string() != route)
+                    .map(|found| format!(" by its document, though it was given {found} for now"))
+                    .unwrap_or_default();
                 (
                     Hold::RouteTaken {
                         by: occupant.clone(),
                     },
                     format!(
-                        "{key} cannot listen on {route}: {occupant} does, and it {owner}. Change one of \
-                         the listen paths, or remove the other API"
+                        "{key} cannot listen on {route}: {occupant} does{given}, and it {owner}. Change \
+                         one of the listen paths, or remove the other API"
                     ),
                 )
             };
@@ -602,6 +627,37 @@ impl<'a> Draft<'a> {
                 message,
             });
         }
+    }
+
+    /// Who has a route in its document and was given another one by the gateway: for as long as its
+    /// process lasts the route is free, and its next start renames all who have it.
+    fn claimants(&self) -> BTreeMap<Route, &'a ObjectKey> {
+        let mut claimants = BTreeMap::new();
+        for (key, seen) in self.inputs.live {
+            let found = seen.route.as_ref();
+            let claimed = found.and_then(|found| claimed_route(found, &key.id));
+            if let Some(claimed) = claimed.filter(|_| self.wanted_route(key).as_ref() != found) {
+                claimants.insert(claimed, key);
+            }
+        }
+        claimants
+    }
+
+    fn routes_on_loan(&self) -> Vec<String> {
+        let claimants = self.claimants();
+        let anew = self
+            .upserts
+            .keys()
+            .filter(|key| self.replaced.contains(*key));
+        anew.filter_map(|key| {
+            let route = self.wanted_route(key)?;
+            let other = claimants.get(&route).filter(|other| **other != key)?;
+            Some(format!(
+                "{other} has the path {route} in its document too: the gateway renames both it and \
+                 {key} at its next start, until one of them is changed or removed"
+            ))
+        })
+        .collect()
     }
 
     /// A change of a ring: APIs that take each other's routes. One of them must be out of the way
@@ -638,15 +694,22 @@ impl<'a> Draft<'a> {
             .flat_map(|(_, seen)| seen.children.iter().map(String::as_str))
             .collect();
 
+        let mut needed_first = needed_first;
+        self.versions_before_bases(&mut needed_first);
         let mut first: Vec<Change> = Vec::new();
         let mut second: Vec<Change> = Vec::new();
         let mut last: Vec<Change> = Vec::new();
         // When what used them was loaded without them.
         let mut certificates: Vec<Change> = Vec::new();
-        for (key, change) in std::mem::take(&mut self.deletes) {
+        let notes = self.policies_left_behind();
+        self.notes.extend(notes);
+        let notes = self.routes_on_loan();
+        self.notes.extend(notes);
+        for change in self.take_deletes() {
+            let key = &change.object;
             if key.kind == Kind::Certificate {
                 certificates.push(change);
-            } else if needed_first.contains(&key) || self.replaced.contains(&key) {
+            } else if needed_first.contains(key) || self.replaced.contains(key) {
                 first.push(change);
             } else if children.contains(key.id.as_str()) {
                 // While a base lists it, deleting a version rewrites the base from memory.

@@ -7,6 +7,7 @@
 
 mod certificates;
 mod draft;
+mod family;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -72,6 +73,8 @@ pub struct Seen {
     pub children: Vec<String>,
     /// Of the certificates that some stack owns, those that it mentions, by fingerprint.
     pub certificates: BTreeSet<String>,
+    /// The ids of the APIs that a policy gives access to.
+    pub grants: Vec<String>,
 }
 
 pub type Live = BTreeMap<ObjectKey, Seen>;
@@ -304,7 +307,7 @@ impl Plan {
         draft.hold_deletions();
         draft.hold_writes();
         draft.heed_approval();
-        draft.settle_routes();
+        draft.settle_dependencies();
         draft.spare_used_certificates();
         draft.into_plan()
     }
@@ -454,4 +457,11 @@ pub fn is_collision_rename(wanted: &Route, found: &Route, id: &str) -> bool {
             .and_then(|rest| rest.strip_prefix('-'))
             .and_then(|rest| rest.strip_prefix(id))
             .is_some_and(|rest| rest.bytes().all(|byte| byte == b'_'))
+}
+
+/// The route that an API was renamed from, if its route is one that a gateway gave it.
+fn claimed_route(found: &Route, id: &str) -> Option<Route> {
+    let given = found.listen_path.trim_end_matches('_');
+    let own = given.strip_suffix(id)?.strip_suffix('-')?;
+    Some(Route::new(&found.domain, own)).filter(|own| is_collision_rename(own, found, id))
 }

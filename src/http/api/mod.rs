@@ -33,6 +33,8 @@ use crate::{
     store,
     sync::{
         approval::{self, DecideError, Voice},
+        hold::{self, HoldError},
+        ownership::Wish,
         token::Caller,
     },
 };
@@ -46,6 +48,8 @@ pub fn router() -> Router<Arc<State>> {
         .route("/api/v1/runs/{id}/approve", post(approve))
         .route("/api/v1/runs/{id}/reject", post(reject))
         .route("/api/v1/stacks/{name}/sync", post(sync))
+        .route("/api/v1/stacks/{name}/hold", post(put_on_hold))
+        .route("/api/v1/stacks/{name}/release", post(release))
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -139,6 +143,13 @@ async fn sync(
     let reason = checked(&reason)?;
     let stack = stack(api, &name)?;
     let app = &api.app;
+    let state = app.store.stack_state(&stack.name).await;
+    let state = state.map_err(|error| of_store(&error))?;
+    let standing = state.and_then(|state| state.hold);
+    if let Some(standing) = standing.filter(|hold| !hold.is_over(app.now())) {
+        let why = hold::held(stack, &standing);
+        return Err(Error::told(StatusCode::CONFLICT, "conflict", why));
+    }
     let event = NewEvent {
         target: Some(stack.target.name.clone()),
         stack: Some(stack.name.clone()),
@@ -156,6 +167,77 @@ async fn sync(
         .map_err(|error| of_store(&error))?;
     let answer = json!({"status": "accepted", "stack": stack.name});
     Ok((StatusCode::ACCEPTED, Json(answer)))
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HoldWish {
+    #[serde(default)]
+    reason: String,
+    /// As `lockstep hold --until` takes it; without it until it is released.
+    until: Option<String>,
+}
+
+async fn put_on_hold(
+    Shared(state): Shared<Arc<State>>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<Value>, Error> {
+    let (api, caller) = auth::caller(&state, &headers, Scope::Operate).await?;
+    let HoldWish { reason, until } = read(&headers, body).await?;
+    let stack = stack(api, &name)?;
+    let until = until
+        .map(|until| stack.freeze.parse_until(&until, api.app.now()))
+        .transpose()
+        .map_err(|error| unheld(&error.into()))?;
+    let wish = Wish {
+        by: person_of(&caller),
+        reason: hold::reason(&reason).map_err(|error| unheld(&error))?,
+    };
+    let held = hold::hold(&api.app, stack, until, wish)
+        .await
+        .map_err(|error| unheld(&error))?;
+    Ok(Json(json!({
+        "stack": stack.name,
+        "since": held.since,
+        "until": held.until,
+        "reason": held.reason,
+        "says": hold::held(stack, &held),
+    })))
+}
+
+async fn release(
+    Shared(state): Shared<Arc<State>>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<Value>, Error> {
+    let (api, caller) = auth::caller(&state, &headers, Scope::Operate).await?;
+    let Why { reason } = read(&headers, body).await?;
+    let reason = Some(checked(&reason)?).filter(|reason| !reason.is_empty());
+    let stack = stack(api, &name)?;
+    let ended = hold::release(&api.app, stack, reason, &person_of(&caller))
+        .await
+        .map_err(|error| unheld(&error))?;
+    Ok(Json(json!({"stack": stack.name, "waited": ended.waited})))
+}
+
+fn unheld(problem: &HoldError) -> Error {
+    let status = match problem {
+        HoldError::Refused(_) => StatusCode::CONFLICT,
+        HoldError::Until(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        HoldError::Store(error) => return of_store(error),
+        HoldError::Look(_) | HoldError::Run(_) => {
+            error!(error = %problem, "a request could not be served");
+            return Error::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "internal",
+                "something went wrong here; it is in the log",
+            );
+        }
+    };
+    Error::told(status, "refused", problem.to_string())
 }
 
 fn stack<'a>(api: &'a Api, name: &str) -> Result<&'a Arc<Stack>, Error> {

@@ -8,6 +8,11 @@ pub enum Fault {
     Unclosed(usize),
     UnexpectedClose,
     BadPattern,
+    Nameless,
+    /// A variable that says that it has a pattern and has none.
+    NoPattern,
+    /// Two variables of one name, where that matters.
+    Collision,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -98,6 +103,12 @@ fn parts(path: &str) -> Result<Vec<Part<'_>>, Fault> {
         let close = matching_brace(inside).ok_or(Fault::Unclosed(path.len()))?;
         let variable = &inside[..close];
         let (name, pattern) = variable.split_once(':').unwrap_or((variable, "[^/]+"));
+        if name.is_empty() {
+            return Err(Fault::Nameless);
+        }
+        if pattern.is_empty() {
+            return Err(Fault::NoPattern);
+        }
         if !is_balanced(pattern) {
             return Err(Fault::BadPattern);
         }

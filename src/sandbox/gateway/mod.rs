@@ -22,6 +22,7 @@ mod serve;
 mod servers;
 mod settle;
 mod state;
+mod target;
 mod types;
 mod validate;
 mod versions;

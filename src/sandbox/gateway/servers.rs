@@ -53,7 +53,15 @@ pub fn regenerate(
 }
 
 fn server(url: &str) -> Result<Value, Fault> {
-    let names = listen_path::variables(url)?;
+    let names = match listen_path::variables(url) {
+        // Taken here, and refused by the router at the load.
+        Err(Fault::NoPattern) => return Ok(json!({"url": url})),
+        other => other?,
+    };
+    let distinct: std::collections::BTreeSet<&str> = names.iter().copied().collect();
+    if distinct.len() < names.len() {
+        return Err(Fault::Collision);
+    }
     if names.is_empty() {
         return Ok(json!({"url": url}));
     }
@@ -75,7 +83,9 @@ fn message(fault: Fault, url: &str) -> String {
             url.len()
         ),
         Fault::UnexpectedClose => "unexpected closing curly brace".to_owned(),
-        Fault::BadPattern => "failed to compile pattern".to_owned(),
+        Fault::BadPattern | Fault::NoPattern => "failed to compile pattern".to_owned(),
+        Fault::Nameless => "empty variable name".to_owned(),
+        Fault::Collision => "variable collision".to_owned(),
     };
     format!("failed to add Tyk servers: {what}")
 }

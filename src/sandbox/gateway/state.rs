@@ -10,6 +10,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::listen_path;
 use super::oas;
+use super::target;
 use super::types::{Type, types};
 
 /// A file in the folder of APIs.
@@ -235,8 +236,15 @@ impl Found {
         if !reachable && !listen_path::is_ignored(&path) {
             return None;
         }
+        let on_this_port = matches!(
+            text(&definition, "/protocol"),
+            "" | "http" | "https" | "h2c"
+        ) && port(&definition) == 0;
         Some(LiveApi {
-            served: reachable && !flag(&definition, "/internal"),
+            served: reachable
+                && on_this_port
+                && target::is_readable(text(&definition, "/proxy/target_url"))
+                && !flag(&definition, "/internal"),
             rank,
             definition,
             document: self.document,
@@ -286,8 +294,8 @@ fn read(
     {
         return Some(Found {
             id: id.to_owned(),
-            // The path that the file has, not the one that a collision gave it.
-            definition: original(was, source, around),
+            // With the path that a collision gave it, which nobody else's then collides with.
+            definition: was.definition.clone(),
             document: was.document.clone(),
             sources: (source.clone(), document_source),
             checksum: was.checksum,
@@ -307,11 +315,11 @@ fn read(
     let checksum = checksum(&whole, document.as_deref());
     let settled = settle(definition.clone());
     let whole = Arc::ptr_eq(&settled, &definition).then(|| Bytes::from(whole));
-    let definition = settled;
+    let same = before.get(&id).filter(|was| was.checksum == checksum);
     Some(Found {
-        unchanged: before.get(&id).is_some_and(|was| was.checksum == checksum),
+        unchanged: same.is_some(),
         id,
-        definition,
+        definition: same.map_or(settled, |was| was.definition.clone()),
         document,
         sources: (source.clone(), document_source),
         checksum,
@@ -319,25 +327,21 @@ fn read(
     })
 }
 
-fn original(was: &LiveApi, source: &Arc<Value>, around: &Surroundings<'_>) -> Arc<Value> {
-    if text(source, "/proxy/listen_path") == was.listen_path() {
-        was.definition.clone()
-    } else {
-        settle(resolve(source, around.environment))
-    }
-}
-
 /// What the loader refuses, with a line in its log and nothing else.
 fn is_loadable(definition: &Value, document: Option<&Value>) -> bool {
     let bundle = !flag(definition, "/custom_middleware_bundle_disabled")
         && !text(definition, "/custom_middleware_bundle").is_empty();
     let raw = matches!(text(definition, "/protocol"), "tcp" | "tls");
-    let port = definition
+    let unbound = raw && port(definition) == 0;
+    !bundle && !unbound && document.is_none_or(oas::is_loadable)
+}
+
+/// The port that an API has for itself; none is 0.
+fn port(definition: &Value) -> i64 {
+    definition
         .pointer("/listen_port")
         .and_then(Value::as_i64)
-        .unwrap_or(0);
-    let unbound = raw && port == 0;
-    !bundle && !unbound && document.is_none_or(oas::is_loadable)
+        .unwrap_or(0)
 }
 
 /// The changes that a load makes in every definition.

@@ -106,10 +106,19 @@ pub struct Listed {
 }
 
 impl Listed {
-    /// The listed body: a policy, or a classic definition (of an OAS API its projection). Null
-    /// for one that is nested deeper than this process reads, which equals no desired state.
+    /// The listed body: a policy, a certificate's id, or a classic definition (of an OAS API its
+    /// projection). Null for one that is nested deeper than this process reads, which equals no
+    /// desired state.
     pub fn body(&self) -> Value {
         serde_json::from_str(self.raw.get()).unwrap_or_default()
+    }
+
+    /// The ids of the APIs that a listed policy gives access to, read without the rest of it.
+    pub fn grants(&self) -> Vec<String> {
+        match self.key.kind {
+            Kind::Policy => wire::grants(&self.raw),
+            Kind::Certificate | Kind::ClassicApi | Kind::OasApi | Kind::McpProxy => Vec::new(),
+        }
     }
 }
 

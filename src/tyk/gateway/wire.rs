@@ -1,6 +1,9 @@
 //! The admin API's answers, as far as they are read.
 
-use std::{borrow::Cow, collections::BTreeSet};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use serde::Deserialize;
 use serde_json::{error::Category, value::RawValue};
@@ -84,6 +87,20 @@ struct Policy<'a> {
     id: Cow<'a, str>,
     #[serde(borrow, default)]
     name: Cow<'a, str>,
+}
+
+/// The APIs that a policy names; nothing for one that is not as it should be.
+pub(super) fn grants(policy: &RawValue) -> Vec<String> {
+    #[derive(Deserialize)]
+    struct Rights {
+        #[serde(default)]
+        access_rights: Option<BTreeMap<String, Box<RawValue>>>,
+    }
+    serde_json::from_str::<Rights>(policy.get())
+        .ok()
+        .and_then(|rights| rights.access_rights)
+        .map(|rights| rights.into_keys().collect())
+        .unwrap_or_default()
 }
 
 /// Reads both lists. Anything but two arrays of objects is an error, never an empty list.

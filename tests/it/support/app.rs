@@ -108,24 +108,36 @@ impl TestApp {
     }
 
     pub async fn with_environment(mode: Mode, lines: &str, environment: &[(&str, &str)]) -> Self {
+        let options = GatewayOptions {
+            secret: GATEWAY_SECRET.to_owned(),
+            tick: Duration::from_millis(3),
+            ..GatewayOptions::default()
+        };
+        let gateway = Gateway::start(options).await.unwrap();
+        let url = gateway.url();
+        Self::on_gateway(mode, lines, environment, gateway, &url).await
+    }
+
+    /// With a gateway at an address of one's own; the stand-in is another one where that is a real
+    /// gateway, whose secret the environment has as GATEWAY.
+    pub async fn on_gateway(
+        mode: Mode,
+        lines: &str,
+        environment: &[(&str, &str)],
+        gateway: Gateway,
+        url: &str,
+    ) -> Self {
         let environment: BTreeMap<String, String> = environment
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect();
-        let gateway = Gateway::start(GatewayOptions {
-            secret: GATEWAY_SECRET.to_owned(),
-            tick: Duration::from_millis(3),
-            ..GatewayOptions::default()
-        })
-        .await
-        .unwrap();
         let repo = GitRepo::new();
         let folder = tempfile::tempdir().unwrap();
         let services = match mode {
             Mode::Embedded => None,
             Mode::ScaledOut => Some(services().await),
         };
-        let config_text = config_text(repo.path(), &gateway.url(), lines, services.as_ref());
+        let config_text = config_text(repo.path(), url, lines, services.as_ref());
         let config = parse(&config_text, folder.path(), services.as_ref(), &environment);
         let mut app = App::open(&config).await.unwrap();
         app.lag_patience = Duration::ZERO;
@@ -557,7 +569,11 @@ fn parse(
     let postgres = services.map(Services::url);
     let environment = move |name: &str| match name {
         "WEBHOOK" => Some(WEBHOOK_SECRET.to_owned()),
-        "GATEWAY" => Some(GATEWAY_SECRET.to_owned()),
+        "GATEWAY" => Some(
+            more.get(name)
+                .cloned()
+                .unwrap_or_else(|| GATEWAY_SECRET.to_owned()),
+        ),
         "KEY" => Some("5a".repeat(32)),
         "POSTGRES" => postgres.clone(),
         other => more.get(other).cloned(),
