@@ -48,6 +48,10 @@ impl Diff {
                 );
             }
         };
+        if !read.unreadable.is_empty() {
+            let lines: Vec<String> = read.unreadable.into_iter().collect();
+            anyhow::bail!("{}", lines.join("\n"));
+        }
         for warning in &read.warnings {
             eprintln!("warning: {warning}");
         }

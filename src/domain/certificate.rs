@@ -97,7 +97,7 @@ impl Certificate {
                             Some("decrypt it with: openssl pkey -in FILE -out FILE"),
                         ));
                     }
-                    if private_key.replace(block.whole).is_some() {
+                    if private_key.replace(block.whole()).is_some() {
                         let message = "there is a second private key".to_owned();
                         return Err(Problem::of(block.line, message, Some("keep one of them")));
                     }
@@ -283,13 +283,26 @@ fn pem(label: &str, der: &[u8]) -> String {
 struct Block<'a> {
     label: &'a str,
     line: u64,
-    /// From its first line to its last; to the end of the text for one that does not end.
-    whole: &'a str,
+    /// From its first line to the end of the text.
+    rest: &'a str,
 }
 
-impl Block<'_> {
+impl<'a> Block<'a> {
+    /// To its last line; to the end of the text for one that does not end. Looked for only where it
+    /// is needed: a text may be full of beginnings.
+    fn whole(&self) -> &'a str {
+        let end = format!("-----END {}-----", self.label);
+        let length = self
+            .rest
+            .find(&end)
+            .map_or(self.rest.len(), |at| at + end.len());
+        // With the line break, so that another block may follow.
+        let length = length + usize::from(self.rest[length..].starts_with('\n'));
+        &self.rest[..length]
+    }
+
     fn der(&self) -> Result<Vec<u8>, Problem> {
-        match <(SectionKind, Vec<u8>)>::from_pem_slice(self.whole.as_bytes()) {
+        match <(SectionKind, Vec<u8>)>::from_pem_slice(self.whole().as_bytes()) {
             Ok((_, der)) if !der.is_empty() => Ok(der),
             // The parser's words repeat what it read.
             Ok(_) | Err(_) => Err(Problem::of(
@@ -301,7 +314,7 @@ impl Block<'_> {
     }
 
     fn is_encrypted(&self) -> bool {
-        self.label.starts_with("ENCRYPTED") || self.whole.contains("Proc-Type: 4,ENCRYPTED")
+        self.label.starts_with("ENCRYPTED") || self.whole().contains("Proc-Type: 4,ENCRYPTED")
     }
 }
 
@@ -320,15 +333,95 @@ fn blocks(text: &str) -> impl Iterator<Item = Block<'_>> {
             .trim()
             .strip_prefix("-----BEGIN ")?
             .strip_suffix("-----")?;
-        let rest = &text[start..];
-        let end = format!("-----END {label}-----");
-        let length = rest.find(&end).map_or(rest.len(), |at| at + end.len());
-        // With the line break, so that another block may follow.
-        let length = length + usize::from(rest[length..].starts_with('\n'));
         Some(Block {
             label,
             line: number,
-            whole: &rest[..length],
+            rest: &text[start..],
         })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SERVER: &str = include_str!("../../tests/data/certificates/server.pem");
+    const KEY: &str = include_str!("../../tests/data/certificates/server.key");
+    const CA: &str = include_str!("../../tests/data/certificates/ca.pem");
+    const PUBLIC_KEY: &str = include_str!("../../tests/data/certificates/server-public-key.pem");
+
+    #[test]
+    fn a_certificate_is_named_by_what_stands_first_in_it() {
+        let alone = Certificate::parse(SERVER).unwrap();
+        let chain = Certificate::parse(&format!("words\n{SERVER}\n{CA}{KEY}")).unwrap();
+        assert_eq!(alone.fingerprint, chain.fingerprint);
+        assert_eq!(chain.chain, [Certificate::parse(CA).unwrap().fingerprint]);
+        assert!(chain.has_private_key && !alone.has_private_key);
+        let Content::Certificate { subject, .. } = &alone.content else {
+            panic!("it is no public key");
+        };
+        assert_eq!(subject, "CN=shop.example.com,O=Lockstep tests");
+        let id = alone.id("5e9d9544a1dcd60001d0ed20");
+        assert_eq!(organisation_of(&id), "5e9d9544a1dcd60001d0ed20");
+        assert_eq!(fingerprint_of(&id), alone.fingerprint);
+        let known = BTreeSet::from([alone.fingerprint.as_str()]);
+        let text = format!("{{\"a\":\"x,{id}\",\"b\":\"{}\"}}", "0".repeat(64));
+        let found = mentioned(&text, &known);
+        assert_eq!(found, BTreeSet::from([alone.fingerprint.clone()]));
+        let key = Certificate::parse(PUBLIC_KEY).unwrap();
+        assert_eq!(key.content, Content::PublicKey);
+    }
+
+    #[test]
+    fn a_private_key_is_uploaded_and_never_shown() {
+        let certificate = Certificate::parse(&format!("{KEY}{SERVER}")).unwrap();
+        let line = KEY.lines().nth(1).unwrap();
+        let body = certificate.body();
+        assert!(body[TEXT].as_str().unwrap().contains(line));
+        assert!(!format!("{certificate:?}").contains(line));
+        let kind = crate::domain::object::Kind::Certificate;
+        let shown = crate::domain::normalize::comparable(kind, &body);
+        assert!(!shown.to_string().contains(line));
+        assert_eq!(shown["has_private_key"], true);
+    }
+
+    #[test]
+    fn what_a_gateway_would_not_take_has_its_line_and_its_cure() {
+        let broken = SERVER.replace("MII", "M?I");
+        let encrypted = KEY.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY");
+        let cases = [
+            (String::new(), 0, "holds no certificate"),
+            ("\0\u{1}".to_owned(), 0, "holds no certificate"),
+            (format!("\n\n{broken}"), 3, "the block is no PEM"),
+            (
+                "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----".to_owned(),
+                1,
+                "the certificate cannot be read",
+            ),
+            (format!("{CA}{PUBLIC_KEY}"), 0, "one or the other"),
+            (
+                format!("{SERVER}{KEY}{KEY}"),
+                SERVER.lines().count() + KEY.lines().count() + 1,
+                "a second private key",
+            ),
+            (
+                format!("{SERVER}{encrypted}"),
+                SERVER.lines().count() + 1,
+                "is encrypted",
+            ),
+            (" ".repeat(LARGEST + 1), 0, "has more than"),
+        ];
+        for (text, line, message) in cases {
+            let problem = Certificate::parse(&text).unwrap_err();
+            assert!(problem.message.contains(message), "{problem:?}");
+            assert_eq!(problem.line, line as u64, "{problem:?}");
+        }
+    }
+
+    #[test]
+    fn a_text_full_of_beginnings_takes_no_longer_than_another() {
+        let text = "-----BEGIN NOTHING-----\n".repeat(LARGEST / 30);
+        assert!(Certificate::parse(&text).is_err());
+        assert_eq!(private_key_line(&text), None);
+    }
 }

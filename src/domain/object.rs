@@ -177,7 +177,7 @@ impl Object {
     pub fn granted_apis(&self) -> Vec<&str> {
         match self.key.kind {
             Kind::Policy => grants_of(&self.body),
-            _ => Vec::new(),
+            Kind::Certificate | Kind::ClassicApi | Kind::OasApi | Kind::McpProxy => Vec::new(),
         }
     }
 

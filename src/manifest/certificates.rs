@@ -118,7 +118,7 @@ enum Known {
         path: String,
     },
     NotHere,
-    /// A problem says why.
+    /// It is said elsewhere why.
     Broken,
 }
 
@@ -146,14 +146,11 @@ impl<'f> Shelf<'f> {
         reading: &mut Reading<'_>,
     ) -> Option<String> {
         let name = text.strip_prefix(REFERENCE)?;
-        let known = match self.read.get(name) {
-            Some(known) => known.clone(),
-            None => {
-                let known = self.read_one(name, place, pointer, reading)?;
-                self.read.insert(name.to_owned(), known.clone());
-                known
-            }
-        };
+        if !self.read.contains_key(name) {
+            let known = self.read_one(name, place, pointer, reading)?;
+            self.read.insert(name.to_owned(), known);
+        }
+        let known = self.read.get(name).cloned()?;
         let Known::Certificate { certificate, path } = known else {
             return None;
         };
@@ -210,25 +207,14 @@ impl<'f> Shelf<'f> {
         let known = match (files, named) {
             ([file], None) => read_file(file, reading),
             ([], Some(NamedCertificate::NotHere)) => Known::NotHere,
-            ([], Some(NamedCertificate::Unreadable(why))) => {
-                let message = format!("the certificate {name} of the configuration {why}");
-                reading.wrong(place, pointer, message, None);
-                Known::Broken
-            }
+            ([], Some(NamedCertificate::Unreadable(why))) => unreadable(name, why, reading),
             ([], Some(NamedCertificate::Text(text))) => {
                 match Certificate::parse(text.expose_secret()) {
                     Ok(certificate) => Known::Certificate {
                         certificate: Box::new(certificate),
                         path: format!("[certificate.{name}]"),
                     },
-                    Err(problem) => {
-                        let message = format!(
-                            "the certificate {name} of the configuration: {}",
-                            problem.message
-                        );
-                        reading.wrong(place, pointer, message, problem.fix);
-                        Known::Broken
-                    }
+                    Err(problem) => unreadable(name, &problem.message, reading),
                 }
             }
             ([], None) => {
@@ -317,6 +303,13 @@ impl<'f> Shelf<'f> {
 const IN_GIT: &str = "whoever can read the repository has it";
 const CURE: &str = "take it for stolen: make a new one, and give it in the server's configuration \
                     as [certificate.NAME]";
+
+/// Nothing in Git is wrong, and it may be in the middle of a renewal.
+fn unreadable(name: &str, why: &str, reading: &mut Reading<'_>) -> Known {
+    let message = format!("[certificate.{name}] of the configuration: {why}");
+    reading.unreadable.insert(message);
+    Known::Broken
+}
 
 fn read_file(file: &SourceFile, reading: &mut Reading<'_>) -> Known {
     let mut broken = |line: u64, message: String, fix: Option<&str>| {

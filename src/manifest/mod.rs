@@ -87,6 +87,9 @@ impl Default for Limits {
 #[derive(Debug)]
 pub struct Manifests {
     pub desired: Desired,
+    /// Certificates of the configuration that cannot be used now, and why: what refers to them is
+    /// not complete.
+    pub unreadable: BTreeSet<String>,
     pub ignored: Vec<Ignored>,
     pub warnings: Vec<Problem>,
 }
@@ -215,6 +218,7 @@ struct Reading<'o> {
     problems: Vec<Problem>,
     found: Vec<Found>,
     warned: Vec<Found>,
+    unreadable: BTreeSet<String>,
 }
 
 impl<'o> Reading<'o> {
@@ -226,6 +230,7 @@ impl<'o> Reading<'o> {
             problems: Vec::new(),
             found: Vec::new(),
             warned: Vec::new(),
+            unreadable: BTreeSet::new(),
         }
     }
 
@@ -434,6 +439,7 @@ impl<'o> Reading<'o> {
                 .into_iter()
                 .map(|(object, _)| (object.key.clone(), object))
                 .collect(),
+            unreadable: self.unreadable,
             ignored,
             warnings: located(self.warned),
         })

@@ -67,6 +67,9 @@ pub enum LookError {
         author: Box<git::Person>,
         problems: Vec<String>,
     },
+    /// Certificates that the manifests refer to; they may be there in a moment.
+    #[error("{}", .0.join("\n"))]
+    Certificates(Vec<String>),
     #[error("the target {target}: {error}")]
     Target {
         target: String,
@@ -142,7 +145,8 @@ pub async fn wanted(app: &App, stack: &Stack, revision: &Revision) -> Result<Wan
             .collect();
         manifest::read(&files, &options).map(|manifests| {
             let desired = prepare(manifests.desired, &app.masker);
-            (desired, manifests.ignored, manifests.warnings)
+            let unreadable: Vec<String> = manifests.unreadable.into_iter().collect();
+            (desired, unreadable, manifests.ignored, manifests.warnings)
         })
     })
     .await
@@ -150,7 +154,10 @@ pub async fn wanted(app: &App, stack: &Stack, revision: &Revision) -> Result<Wan
 
     let mut refused: Vec<String> = problems.iter().map(ToString::to_string).collect();
     match read {
-        Ok((desired, ignored, warnings)) if refused.is_empty() => Ok(Wanted {
+        Ok((_, unreadable, ..)) if refused.is_empty() && !unreadable.is_empty() => {
+            Err(LookError::Certificates(unreadable))
+        }
+        Ok((desired, _, ignored, warnings)) if refused.is_empty() => Ok(Wanted {
             revision: revision.clone(),
             author,
             desired: Arc::new(desired),

@@ -167,8 +167,8 @@ fn see(
         route: listed.route.clone(),
         digest,
         children,
-        grants: listed.grants(),
         certificates: BTreeSet::new(),
+        grants: listed.grants(),
     };
     (seen, text)
 }

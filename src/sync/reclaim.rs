@@ -21,7 +21,7 @@ use crate::{
     domain::{
         audit::event::EventType,
         inventory::{Inventory, Owned},
-        object::ObjectKey,
+        object::{Kind, ObjectKey},
         plan::PreparedDesired,
         run::Action,
     },
@@ -75,7 +75,14 @@ pub async fn reclaim(
             let here = stack.at(&node);
             let observation = observe_unowned(&here, app, wanted).await?;
             let mut equal = equal(&here, wanted, &observation).await?;
-            equal.retain(|key| describers.get(key) == Some(&1));
+            // A certificate that is there may be anybody's; the old record knows which were ours.
+            let may_be_ours = |key: &ObjectKey| {
+                let was_ours = before
+                    .get(key)
+                    .is_some_and(|owned| owned.stack == stack.name);
+                key.kind != Kind::Certificate || was_ours
+            };
+            equal.retain(|key| describers.get(key) == Some(&1) && may_be_ours(key));
             let mut found = sort(&here, &wanted.desired, &observation, &equal, &before);
             put(
                 app,
@@ -140,6 +147,9 @@ fn sort(
     for key in desired.keys() {
         let list = if equal.contains(key) {
             &mut found.adopted
+        } else if key.kind == Kind::Certificate && observation.live.contains_key(key) {
+            // It is shared.
+            continue;
         } else if observation.live.contains_key(key) {
             &mut found.differing
         } else {

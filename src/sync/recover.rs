@@ -348,15 +348,8 @@ async fn record(
             None => found(record, open, desired, observation, documents.get(key), app),
         };
         match (record.action, outcome) {
-            // The gateway has one or the other, and does not say which: the next run puts it anew.
             (Action::Update, Outcome::Unknown) if key.kind == Kind::Certificate => {
-                if let (Some(before), Some(owned)) = (record.before, inventory.get(key)) {
-                    let owned = Owned {
-                        desired: before,
-                        ..owned.clone()
-                    };
-                    kept.push(InventoryChange::put(key.clone(), owned));
-                }
+                kept.extend(as_before(record, inventory));
             }
             (Action::Delete | Action::Replace | Action::Forget, Outcome::Applied) => {
                 kept.push(InventoryChange::remove(key.clone()));
@@ -438,6 +431,16 @@ async fn record(
     app.metrics
         .run_finished(&open.run.stack, RunStatus::Interrupted, 0);
     Ok(())
+}
+
+/// The gateway has a certificate's old chain and key or its new ones, and does not say which: as if
+/// nothing had been tried, so that the next run puts it anew.
+fn as_before(record: &ChangeRecord, inventory: &Inventory) -> Option<InventoryChange> {
+    let owned = Owned {
+        desired: record.before?,
+        ..inventory.get(&record.object)?.clone()
+    };
+    Some(InventoryChange::put(record.object.clone(), owned))
 }
 
 /// What became of one change, by what is live after a reload.

@@ -441,6 +441,8 @@ impl Context<'_> {
             .changes()
             .filter(|change| matches!(change.action, Action::Update | Action::Replace))
             .map(|change| &change.object)
+            // A private key is kept nowhere, not even sealed.
+            .filter(|key| key.kind != Kind::Certificate)
             .filter(|key| {
                 let desired = look.wanted.desired.get(*key);
                 !previous.contains_key(*key) || desired.is_some_and(|wanted| wanted.references)

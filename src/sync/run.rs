@@ -23,7 +23,7 @@ use crate::{
     app::{App, Stack},
     domain::{
         audit::event::Person,
-        object::ObjectKey,
+        object::{Kind, ObjectKey},
         plan::{Change, Plan},
         revision::Revision,
         run::{Action, ChangeRecord, Outcome, RunId, RunStatus, Trigger},
@@ -419,7 +419,8 @@ impl Context<'_> {
         for wave in &plan.waves {
             let span = first..first + wave.len();
             first = span.end;
-            let sent = self.send(wave, span.start, &account, &look).await;
+            let before = latest.as_ref().unwrap_or(&look.observation);
+            let sent = self.send(wave, span.start, &account, &look, before).await;
             crate::crash::point("after-writes");
             let observation = self.reload_and_read(&sent, wave, &look).await?;
             crate::crash::point("after-reload");
@@ -430,6 +431,7 @@ impl Context<'_> {
             for (place, change) in wave.iter().enumerate() {
                 let is_lost = judged[place].outcome == Outcome::Failed
                     && change.action == Action::Create
+                    && change.object.kind != Kind::Certificate
                     && !sent.done.contains_key(&place)
                     && !observation.live.contains_key(&change.object);
                 if is_lost {
@@ -469,7 +471,14 @@ impl Context<'_> {
     }
 
     /// What is to be made anew where something else still stands is not sent.
-    async fn send(&self, wave: &[Change], first: usize, account: &Account, look: &Look) -> Sent {
+    async fn send(
+        &self,
+        wave: &[Change],
+        first: usize,
+        account: &Account,
+        look: &Look,
+        observation: &Observation,
+    ) -> Sent {
         let mut sent = Sent::default();
         for (place, change) in wave.iter().enumerate() {
             if account.is_blocked(first + place) {
@@ -493,7 +502,7 @@ impl Context<'_> {
             self.holding,
             wave,
             &look.wanted.desired,
-            &look.observation,
+            observation,
             &tell,
             &mut sent,
         )

@@ -4,15 +4,18 @@
 use std::collections::BTreeSet;
 
 use lockstep::{
+    config::Config,
     domain::{
         certificate::Certificate,
         object::{Kind, ObjectKey},
         run::{Action, Outcome, RunStatus},
     },
+    manifest::{self, NamedCertificate, SourceFile},
     sandbox::gateway::Gateway,
     sync::{run::Report, schedule},
     tyk::gateway::{Client, Options},
 };
+use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
 use crate::support::app::{GATEWAY_SECRET, Mode, TestApp, classic, oas, upstream};
@@ -524,15 +527,18 @@ async fn an_unusable_renewal_leaves_what_is_live(mode: Mode) {
     std::fs::remove_file(app.folder.path().join("shop.crt")).unwrap();
     app.repo.write("README.md", "words");
     let report = app.push("unreadable").await;
-    assert_eq!(report.status, RunStatus::Refused);
+    assert_eq!(report.status, RunStatus::Failed);
     let message = report.message.unwrap();
     assert!(
-        message.contains("the certificate shop-tls of the configuration cannot be read"),
+        message.contains("[certificate.shop-tls] of the configuration: cannot be read"),
         "{message}"
     );
+    // It is tried again by itself.
+    assert!(report.again_at.is_some());
     put_server(&app, RENEWED, RENEWED_KEY);
-    app.repo.write("README.md", "more words");
-    app.push_well("mended").await;
+    app.forget_backoff().await;
+    let reports = app.run_pending().await;
+    assert_eq!(reports[0].status, RunStatus::Succeeded);
     are_there(&app, &[RENEWED]).await;
     finish(app).await;
 }
@@ -594,4 +600,90 @@ async fn nodes_that_share_their_certificates_keep_what_one_of_them_uses(mode: Mo
     assert!(on(&app.gateway).await.is_empty());
     assert!(on(&app.more[0]).await.is_empty());
     finish(app).await;
+}
+
+fn parsed(text: &str, folder: &std::path::Path) -> Result<Config, String> {
+    let environment = |name: &str| (name == "KEY").then(|| SERVER_KEY.to_owned());
+    Config::parse(text, folder, &environment).map_err(|errors| errors.to_string())
+}
+
+#[test]
+fn the_configuration_names_certificates_and_keys_by_reference() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    file("tls.crt", SERVER);
+    file("tls.pem", &format!("{SERVER}{SERVER_KEY}"));
+    file("broken.crt", "words");
+    let good = "[certificate.a]\ncertificate = { file = \"tls.crt\" }\nprivate_key = { env = \"KEY\" }\n\
+                [certificate.b]\ncertificate = { file = \"tls.pem\" }\n";
+    let config = parsed(good, folder.path()).unwrap();
+    for certificate in config.certificates.values() {
+        let text = certificate.text().unwrap();
+        let read = Certificate::parse(text.expose_secret()).unwrap();
+        assert!(read.has_private_key);
+        let line = SERVER_KEY.lines().nth(1).unwrap();
+        assert!(!format!("{certificate:?}").contains(line));
+    }
+    let cases = [
+        (
+            "private_key = { env = \"KEY\" }",
+            "certificate.a.certificate: is missing",
+        ),
+        (
+            "certificate = { file = \"none.crt\" }",
+            "certificate.a: cannot be read from",
+        ),
+        (
+            "certificate = { file = \"broken.crt\" }",
+            "certificate.a: holds no certificate",
+        ),
+        (
+            "certificate = { file = \"tls.crt\" }\nprivate_key = { file = \"tls.crt\" }",
+            "certificate.a: private_key holds no private key in PEM",
+        ),
+        (
+            "certificate = \"-----BEGIN CERTIFICATE-----\"",
+            "certificate.a.certificate: secrets are given by reference",
+        ),
+        (
+            "certificate = { file = \"tls.pem\" }\nprivate_key = { env = \"KEY\" }",
+            "certificate.a: there is a second private key",
+        ),
+    ];
+    for (lines, expected) in cases {
+        let text = format!("[certificate.a]\n{lines}\n");
+        let message = parsed(&text, folder.path()).unwrap_err();
+        assert!(message.contains(expected), "{expected}\n{message}");
+    }
+}
+
+#[test]
+fn a_name_that_only_the_server_knows_can_be_validated() {
+    let file = |path: &str, text: &str| SourceFile {
+        path: path.to_owned(),
+        bytes: text.as_bytes().to_vec(),
+    };
+    let mut api: Value = serde_json::from_str(&with_own("a", "shop-tls")).unwrap();
+    api["client_certificates"] = json!(["certificate:certs/ca"]);
+    let files = [
+        file("tyk/a.json", &api.to_string()),
+        file("tyk/certs/ca.pem", CA),
+        file("tyk/certs/unused.pem", SERVER_KEY),
+    ];
+    let options = manifest::Options {
+        folders: vec!["tyk/".to_owned()],
+        certificates: [("shop-tls".to_owned(), NamedCertificate::NotHere)].into(),
+        ..manifest::Options::default()
+    };
+    let read = manifest::read(&files, &options).unwrap();
+    let keys: Vec<Kind> = read.desired.keys().map(|key| key.kind).collect();
+    assert_eq!(keys, [Kind::Certificate, Kind::ClassicApi]);
+    let body = &read.desired.values().next_back().unwrap().body;
+    assert_eq!(body["certificates"], json!(["certificate:shop-tls"]));
+    assert_eq!(read.ignored[0].path, "tyk/certs/unused.pem");
+    let warned: Vec<String> = read.warnings.iter().map(ToString::to_string).collect();
+    assert!(
+        warned[0].contains("tyk/certs/unused.pem: there is a private key on line 1"),
+        "{warned:?}"
+    );
 }

@@ -82,8 +82,8 @@ impl World {
                         .into_iter()
                         .map(str::to_owned)
                         .collect(),
-                    grants: grants_of(body).into_iter().map(str::to_owned).collect(),
                     certificates: BTreeSet::new(),
+                    grants: grants_of(body).into_iter().map(str::to_owned).collect(),
                 };
                 (key.clone(), seen)
             })

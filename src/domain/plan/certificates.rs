@@ -14,7 +14,7 @@ use crate::domain::{
 
 impl Draft<'_> {
     /// What a certificate needs that something in Git refers to.
-    pub(super) fn want_certificate(&mut self, prepared: &Prepared, change: Change) {
+    pub(super) fn want_certificate(&mut self, prepared: &Prepared, change: &Change) {
         let inputs = self.inputs;
         let key = change.object.clone();
         let owned = inputs.inventory.get(&key);

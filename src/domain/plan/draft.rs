@@ -99,7 +99,7 @@ impl<'a> Draft<'a> {
             fields: Vec::new(),
         };
         if key.kind == Kind::Certificate {
-            self.want_certificate(prepared, change);
+            self.want_certificate(prepared, &change);
             return;
         }
         if let Some((hold, message)) = self.not_ours(key, prepared) {

@@ -71,10 +71,10 @@ pub struct Seen {
     pub digest: Digest,
     /// The ids of the APIs that it lists as its versions.
     pub children: Vec<String>,
-    /// The ids of the APIs that a policy gives access to.
-    pub grants: Vec<String>,
     /// Of the certificates that some stack owns, those that it mentions, by fingerprint.
     pub certificates: BTreeSet<String>,
+    /// The ids of the APIs that a policy gives access to.
+    pub grants: Vec<String>,
 }
 
 pub type Live = BTreeMap<ObjectKey, Seen>;

@@ -106,8 +106,9 @@ pub struct Listed {
 }
 
 impl Listed {
-    /// The listed body: a policy, or a classic definition (of an OAS API its projection). Null
-    /// for one that is nested deeper than this process reads, which equals no desired state.
+    /// The listed body: a policy, a certificate's id, or a classic definition (of an OAS API its
+    /// projection). Null for one that is nested deeper than this process reads, which equals no
+    /// desired state.
     pub fn body(&self) -> Value {
         serde_json::from_str(self.raw.get()).unwrap_or_default()
     }
@@ -116,7 +117,7 @@ impl Listed {
     pub fn grants(&self) -> Vec<String> {
         match self.key.kind {
             Kind::Policy => wire::grants(&self.raw),
-            _ => Vec::new(),
+            Kind::Certificate | Kind::ClassicApi | Kind::OasApi | Kind::McpProxy => Vec::new(),
         }
     }
 }
