@@ -185,28 +185,7 @@ impl World {
                     .repo
                     .write(&format!("{folder}/broken.json"), "{\"api_id\": ");
             }
-            6 => {
-                // The worst merge of the year.
-                for id in IDS {
-                    self.forget(folder, id);
-                }
-                self.push().await;
-                self.app.forget_backoff().await;
-                let reports = self.app.run_pending().await;
-                let stack = if folder == "one" { "shop" } else { "second" };
-                for report in &reports {
-                    let is_emptied = report.plan.as_ref().is_some_and(|plan| plan.stack == stack);
-                    let deletes = |change: &ChangeRecord| {
-                        change.action == Action::Delete && change.outcome == Outcome::Applied
-                    };
-                    let lost = report.changes.iter().any(deletes);
-                    assert!(
-                        !(is_emptied && lost),
-                        "an emptied folder deleted: {report:#?}"
-                    );
-                }
-                self.look_at(&reports);
-            }
+            6 => self.empty(folder).await,
             7 => {
                 if self.git.remove(&(folder, id.to_owned())).is_some() {
                     let path = format!("{folder}/{id}.json");
@@ -277,6 +256,29 @@ impl World {
             self.run().await;
             self.app.gateway.faults().clear();
         }
+    }
+
+    /// The worst merge of the year.
+    async fn empty(&mut self, folder: &'static str) {
+        for id in IDS {
+            self.forget(folder, id);
+        }
+        self.push().await;
+        self.app.forget_backoff().await;
+        let reports = self.app.run_pending().await;
+        let stack = if folder == "one" { "shop" } else { "second" };
+        for report in &reports {
+            let is_emptied = report.plan.as_ref().is_some_and(|plan| plan.stack == stack);
+            let deletes = |change: &ChangeRecord| {
+                change.action == Action::Delete && change.outcome == Outcome::Applied
+            };
+            let lost = report.changes.iter().any(deletes);
+            assert!(
+                !(is_emptied && lost),
+                "an emptied folder deleted: {report:#?}"
+            );
+        }
+        self.look_at(&reports);
     }
 
     /// A worker dies at some request to the gateway.
