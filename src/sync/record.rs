@@ -629,6 +629,12 @@ impl Context<'_> {
                 if !observation.live.contains_key(key) {
                     inventory.push(InventoryChange::remove(key.clone()));
                 } else if let Some(before) = look.inventory.get(key) {
+                    let was = look.observation.live.get(key).map(|seen| seen.digest);
+                    if before.observed.is_some() && before.observed != was {
+                        // What was put back had been changed by hand, and is still seen as that.
+                        inventory.push(InventoryChange::put(key.clone(), before.clone()));
+                        return;
+                    }
                     let seen = observation.live.get(key).map(|seen| seen.digest);
                     let listed = observation.listed_digest(key);
                     let owned = self.owned(look, key, before.desired, seen, listed, observation);

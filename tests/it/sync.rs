@@ -33,6 +33,7 @@ crate::in_both_modes! {
     a_gateway_that_refuses_or_fails_loses_nothing,
     an_empty_list_is_not_believed,
     an_update_that_takes_an_api_down_is_put_back,
+    a_revert_that_was_repaired_is_still_seen_as_drift,
     a_write_without_an_answer_is_resolved,
     a_second_worker_waits_for_the_first,
     a_lost_lease_writes_no_history,
@@ -536,6 +537,43 @@ async fn an_empty_list_is_not_believed(mode: Mode) {
     app.repo.write("README.md", "words");
     app.push_well("words").await;
     assert!(app.writes().is_empty());
+    app.finish().await;
+}
+
+async fn a_revert_that_was_repaired_is_still_seen_as_drift(mode: Mode) {
+    let app = shop(mode, "drift = \"revert\"").await;
+    by_hand(&app, "ping", "http://by-hand").await;
+    schedule::drift(&app.app, "production").await.unwrap();
+    // The gateway does not load what Git says, and what was there before is put back.
+    app.gateway.faults().lose("ping");
+    let mut reached = app.gateway.faults().hang(1, |asked| {
+        let mut windows = asked.body.windows(14);
+        asked.method == "POST" && windows.any(|window| window == b"http://by-hand")
+    });
+    let running = {
+        let app = app.app.clone();
+        tokio::spawn(async move { worker::run_pending(&app).await.unwrap() })
+    };
+    reached.reached(1).await;
+    app.gateway.faults().clear();
+    drop(reached);
+    let reports = running.await.unwrap();
+    assert_eq!(reports[0].changes[0].outcome, Outcome::Repaired);
+    assert_eq!(
+        upstream(&app.gateway.live_classic("ping").unwrap()),
+        "http://by-hand"
+    );
+    let found = schedule::drift(&app.app, "production").await.unwrap();
+    assert_eq!(
+        found[0].changes().len(),
+        1,
+        "it is no news that it should be so"
+    );
+    app.run_pending().await;
+    assert_eq!(
+        upstream(&app.gateway.live_classic("ping").unwrap()),
+        "http://ping"
+    );
     app.finish().await;
 }
 
