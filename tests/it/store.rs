@@ -680,6 +680,52 @@ async fn a_stack_that_was_there_before_there_were_holds_has_none() {
     assert_eq!(store.due(NOW).await.unwrap(), [shop()]);
 }
 
+/// Files and nodes come to objects and runs that were there before.
+#[tokio::test]
+async fn what_was_owned_and_open_before_there_were_nodes_is_so_on_the_first() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join(lockstep::store::FILE);
+    let options = SqliteConnectOptions::new()
+        .filename(&file)
+        .create_if_missing(true);
+    let pool = SqlitePoolOptions::new()
+        .connect_with(options)
+        .await
+        .unwrap();
+    SQLITE_MIGRATIONS.run_to(7, &pool).await.unwrap();
+    let digest = Digest::of(b"x");
+    sqlx::raw_sql(AssertSqlSafe(format!(
+        "insert into inventory (target, node, object, stack, desired, gateway_version, run, \
+         since, observed_at) values ('production', '', 'oas/a', 'shop', '{digest}', '5.14.0', \
+         'run-0', 1, 1); \
+         insert into run (id, stack, target, trigger, status, claimed, attempt, started_at, \
+         commits, worker, fence, version, changes) values ('run-1', 'shop', 'production', 'push', \
+         'running', 1, 0, 1, '[]', 'worker', 1, '0.1.0', 0)"
+    )))
+    .execute(&pool)
+    .await
+    .unwrap();
+    pool.close().await;
+    let store = Store::embedded(home.path()).await.unwrap();
+    let inventories = store.inventories("production").await.unwrap();
+    let owned = &inventories[""][&"oas/a".parse::<ObjectKey>().unwrap()];
+    assert_eq!((owned.stack.as_str(), &owned.path), ("shop", &None));
+    let open = store.open_runs("production").await.unwrap();
+    assert_eq!(open[0].run.node, "");
+    // It bars another on its node, and on no other.
+    let lease = store.try_lease("production", "one", LONG).await.unwrap();
+    let lease = lease.unwrap();
+    let begin = async |id: &str, node: &str| {
+        let run = NewRun {
+            node: node.to_owned(),
+            ..new_run(id, 1)
+        };
+        store.begin_run(&lease, &run, &Intent::default()).await
+    };
+    assert!(begin("run-2", "").await.is_err());
+    begin("run-3", "b:8080").await.unwrap();
+}
+
 async fn a_lease_has_one_holder_and_every_holder_a_higher_fence(fixture: Fixture) {
     let store = &fixture.store;
     let asked = Instant::now();
