@@ -280,7 +280,7 @@ async fn without_its_queue_the_receiver_says_so_in_time_and_without_its_database
     assert_eq!(refused.status().as_u16(), 503);
     assert!(refused.headers().contains_key("retry-after"));
     assert!(
-        started.elapsed() < Duration::from_millis(2_500),
+        started.elapsed() < Duration::from_secs(8),
         "{:?}",
         started.elapsed()
     );
