@@ -6,7 +6,7 @@ use anyhow::Context;
 use clap::Args;
 use serde_json::json;
 
-use super::{Exit, Invocation, find_target, output, take_target, validate::collect};
+use super::{Exit, Invocation, checkout::Checkout, find_target, output, take_target};
 use crate::{
     domain::plan::{PreparedDesired, prepare},
     git::Selection,
@@ -32,14 +32,20 @@ impl Diff {
     pub async fn run(self, invocation: &Invocation) -> anyhow::Result<Exit> {
         let app = invocation.open().await?;
         let target = find_target(&app, &self.target)?.clone();
-        let mut files = Vec::new();
-        collect(&self.path, &self.path, &Selection::default(), &mut files)
-            .with_context(|| format!("cannot read {}", self.path.display()))?;
-        let folder = self.path.display().to_string();
-        let options = app.manifest_options(&target, vec![folder]);
-        let read = match manifest::read(&files, &options) {
-            Ok(read) => read,
-            Err(problems) => {
+        let paths = std::slice::from_ref(&self.path);
+        let mut checkout = Checkout::around(paths, &Selection::default())?;
+        let mut options = app.manifest_options(&target, checkout.folders.clone());
+        if let Err(problem) = checkout.complete(&options.environment, &options.limits) {
+            anyhow::bail!("{problem}");
+        }
+        options.further = std::mem::take(&mut checkout.further);
+        let read = match manifest::read(&checkout.files, &options) {
+            Ok(mut read) => {
+                checkout.name_all(&mut read);
+                read
+            }
+            Err(mut problems) => {
+                checkout.name_problems(&mut problems);
                 let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
                 anyhow::bail!(
                     "{} problems of the manifests:\n{}",

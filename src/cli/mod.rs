@@ -2,6 +2,7 @@
 
 mod approval;
 mod audit;
+mod checkout;
 mod demo;
 mod diff;
 mod drift;
@@ -27,7 +28,10 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::Context;
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::{app::App, config::Config};
+use crate::{
+    app::App,
+    config::{Config, ManifestConfig},
+};
 
 /// Keeps the Tyk API gateway in step with Git.
 ///
@@ -213,6 +217,11 @@ impl Invocation {
             );
         }
         Ok(Config::load(&self.config, &environment)?)
+    }
+
+    /// What checking manifests needs of the configuration; no secret is looked up.
+    fn load_for_manifests(&self) -> anyhow::Result<ManifestConfig> {
+        Ok(ManifestConfig::load(&self.config)?)
     }
 
     async fn open(&self) -> anyhow::Result<App> {

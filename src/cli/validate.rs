@@ -6,20 +6,31 @@ use anyhow::Context;
 use clap::Args;
 use serde_json::json;
 
-use super::{Exit, Invocation, output};
+use super::{Exit, Invocation, checkout::Checkout, output};
 use crate::{
     git::Selection,
-    manifest::{self, NamedCertificate},
+    manifest::{self, Environment, NamedCertificate},
 };
 
 /// Check manifests on this machine, without a gateway or a configuration.
 ///
 /// Every problem is listed with its file, line and column. Exit code 1: there are problems.
+///
+/// With --stack they are read as that stack of the configuration reads them: its folder, its values
+/// and patches, the organisation of its target. PATH is then the checkout of its repository. No
+/// secret is needed for that.
 #[derive(Debug, Args)]
 pub struct Validate {
     /// Files or folders with manifests
-    #[arg(required = true, value_name = "PATH")]
+    #[arg(required_unless_present = "stack", value_name = "PATH")]
     paths: Vec<PathBuf>,
+    /// Read them as this stack does; PATH is the root of a checkout, by default this folder
+    #[arg(long, value_name = "NAME", conflicts_with = "values")]
+    stack: Option<String>,
+    /// A file with values for ${values.NAME}, by its path from the repository's root; may be
+    /// repeated, the later over the earlier
+    #[arg(long, value_name = "FILE")]
+    values: Vec<String>,
     /// The organisation that the target serves; a document that names another is refused
     #[arg(long, value_name = "ORG")]
     org: Option<String>,
@@ -30,29 +41,19 @@ pub struct Validate {
 
 impl Validate {
     pub fn run(self, invocation: &Invocation) -> anyhow::Result<Exit> {
-        let mut files = Vec::new();
-        for path in &self.paths {
-            let selection = Selection::default();
-            collect(path, path, &selection, &mut files)
-                .with_context(|| format!("cannot read {}", path.display()))?;
-        }
-        let options = manifest::Options {
-            org: self.org.clone(),
-            certificates: self
-                .certificates
-                .iter()
-                .map(|name| (name.clone(), NamedCertificate::NotHere))
-                .collect(),
-            folders: self
-                .paths
-                .iter()
-                .filter(|path| path.is_dir())
-                .map(|path| path.display().to_string())
-                .collect(),
-            now: jiff::Timestamp::from_microsecond(crate::app::now()).ok(),
-            ..manifest::Options::default()
+        let (mut checkout, mut options) = self.files(invocation)?;
+        options.now = jiff::Timestamp::from_microsecond(crate::app::now()).ok();
+        let searched = checkout.complete(&options.environment, &options.limits);
+        options.folders.clone_from(&checkout.folders);
+        options.further = std::mem::take(&mut checkout.further);
+        let mut read = match searched {
+            Ok(()) => manifest::read(&checkout.files, &options),
+            Err(problem) => Err(vec![problem]),
         };
-        let read = manifest::read(&files, &options);
+        match &mut read {
+            Ok(read) => checkout.name_all(read),
+            Err(problems) => checkout.name_problems(problems),
+        }
         if invocation.is_json() {
             let value = match &read {
                 Ok(read) => json!({
@@ -68,13 +69,57 @@ impl Validate {
             };
             output::json(&value)?;
         } else {
-            print(&read, files.len());
+            print(&read, checkout.files.len());
         }
         Ok(if read.is_ok() {
             Exit::Done
         } else {
             Exit::Failed
         })
+    }
+
+    /// The files, and what they are read with.
+    fn files(&self, invocation: &Invocation) -> anyhow::Result<(Checkout, manifest::Options)> {
+        let not_here = |name: &str| (name.to_owned(), NamedCertificate::NotHere);
+        let mut options = manifest::Options {
+            org: self.org.clone(),
+            certificates: self
+                .certificates
+                .iter()
+                .map(|name| not_here(name))
+                .collect(),
+            environment: Environment {
+                values: self.values.clone(),
+                ..Environment::default()
+            },
+            ..manifest::Options::default()
+        };
+        let Some(name) = &self.stack else {
+            let checkout = Checkout::around(&self.paths, &Selection::default())?;
+            return Ok((checkout, options));
+        };
+        let root = match self.paths.as_slice() {
+            [] => Path::new("."),
+            [root] => root,
+            _ => anyhow::bail!("with --stack, give one path: the root of a checkout"),
+        };
+        let config = invocation.load_for_manifests()?;
+        let stack = config.stacks.get(name.as_str()).with_context(|| {
+            let known: Vec<String> = config.stacks.keys().map(ToString::to_string).collect();
+            super::unknown("stack", name, known.iter())
+        })?;
+        let own = config
+            .certificates
+            .iter()
+            .map(|name| not_here(name.as_str()));
+        options.certificates.extend(own);
+        options.org = options
+            .org
+            .or_else(|| config.orgs.get(&stack.target).cloned());
+        options.environment.clone_from(&stack.environment);
+        let selection = Selection::new(stack.files.include(), stack.files.exclude())?;
+        let checkout = Checkout::of_stack(root, stack.path.as_str(), &selection)?;
+        Ok((checkout, options))
     }
 }
 

@@ -75,6 +75,35 @@ pub struct ReceiverConfig {
     hash: String,
 }
 
+/// What checking manifests needs of the same file. No reference is followed, so that a pipeline
+/// holds no secret for it.
+#[derive(Clone, Debug)]
+pub struct ManifestConfig {
+    pub stacks: BTreeMap<Name, Stack>,
+    /// The organisation that each target serves.
+    pub orgs: BTreeMap<Name, String>,
+    pub certificates: Vec<Name>,
+}
+
+impl ManifestConfig {
+    pub fn load(path: &Path) -> Result<Self, ConfigErrors> {
+        let text = problem::read_file(path)?;
+        Self::parse(&text, folder_of(path)).map_err(|errors| errors.of_file(path))
+    }
+
+    pub fn parse(text: &str, base_dir: &Path) -> Result<Self, ConfigErrors> {
+        let reader = Reader::new(text, base_dir, &|_| None, Role::Files);
+        let config = read(&reader, |parts| {
+            Ok(Self {
+                stacks: parts.stacks,
+                orgs: parts.orgs,
+                certificates: parts.certificate_names,
+            })
+        });
+        reader.finish(config)
+    }
+}
+
 impl Config {
     pub fn load(path: &Path, env: Environment<'_>) -> Result<Self, ConfigErrors> {
         let text = problem::read_file(path)?;
@@ -145,7 +174,9 @@ struct Parts {
     repositories: BTreeMap<Name, Repository>,
     targets: BTreeMap<Name, Target>,
     stacks: BTreeMap<Name, Stack>,
+    orgs: BTreeMap<Name, String>,
     certificates: BTreeMap<Name, Certificate>,
+    certificate_names: Vec<Name>,
     people: BTreeMap<Name, Person>,
     notify: BTreeMap<Name, Notify>,
     hash: String,
@@ -176,7 +207,8 @@ fn read<T>(reader: &Reader<'_>, assemble: impl FnOnce(Parts) -> Read<T>) -> Read
     root.refuse_unknown_keys();
 
     let approvals = stack::Approvals {
-        is_embedded: matches!(storage, Ok(Storage::Embedded(_))),
+        // Whoever only reads manifests approves nothing.
+        is_embedded: reader.role() == Role::Files || matches!(storage, Ok(Storage::Embedded(_))),
         people: people.names().len(),
     };
     let parts = Parts {
@@ -188,11 +220,16 @@ fn read<T>(reader: &Reader<'_>, assemble: impl FnOnce(Parts) -> Read<T>) -> Read
         stacks: stacks.read(|section| {
             stack::read(section, &repositories.names(), &targets.names(), approvals)
         }),
+        certificate_names: certificates.names().into_iter().cloned().collect(),
         certificates: certificates.read(certificate::read),
         people: people.read(person::read),
         notify: notify.read(|section| notify::read(section, &stacks.names())),
         webhooks: webhooks.read(webhook::read),
         targets: targets.read(target::read),
+        orgs: match reader.role() {
+            Role::Files => targets.read(target::read_org),
+            Role::All | Role::Receiver => BTreeMap::new(),
+        },
         hash: reader::canonical_hash(document.get_ref()),
     };
     target::refuse_shared_nodes(&targets, &parts.targets);

@@ -32,6 +32,8 @@ pub(super) type Read<T> = Result<T, Absent>;
 pub(super) enum Role {
     All,
     Receiver,
+    /// Whoever only reads manifests: no secret is looked up.
+    Files,
 }
 
 pub(super) struct Reader<'a> {
@@ -280,6 +282,11 @@ impl<'r> Field<'r> {
         self.reader.problem(Some(self.line), &self.path, message)
     }
 
+    /// The key, from the top of the file.
+    pub(super) fn place(&self) -> String {
+        self.path.clone()
+    }
+
     pub(super) fn parse<T, E: Display>(&self, parse: impl FnOnce(&str) -> Result<T, E>) -> Read<T> {
         let text = self
             .value
@@ -313,6 +320,11 @@ impl<'r> Field<'r> {
             value: item.get_ref(),
         };
         Ok(items.iter().enumerate().map(item).collect())
+    }
+
+    /// Whatever the file says, as JSON.
+    pub(super) fn json(&self) -> Read<serde_json::Value> {
+        json(self.value).ok_or_else(|| self.problem(&"holds a number that JSON cannot hold"))
     }
 
     /// A table in a list, with keys of its own.
@@ -361,7 +373,10 @@ impl<'r> Field<'r> {
     /// Follows a reference that every role needs.
     pub(super) fn secret(&self) -> Read<SecretString> {
         let reference = self.reference()?;
-        self.follow(&reference)
+        match self.reader.role {
+            Role::All | Role::Receiver => self.follow(&reference),
+            Role::Files => Err(Absent),
+        }
     }
 
     /// Follows a reference that only a worker needs; for a receiver it is checked for its form.
@@ -369,14 +384,14 @@ impl<'r> Field<'r> {
         let reference = self.reference()?;
         match self.reader.role {
             Role::All => self.follow(&reference),
-            Role::Receiver => Err(Absent),
+            Role::Receiver | Role::Files => Err(Absent),
         }
     }
 
     /// A reference that only a worker needs, and whose file is read again later.
     pub(super) fn source(&self) -> Read<Source> {
         let reference = self.reference()?;
-        if self.reader.role == Role::Receiver {
+        if self.reader.role != Role::All {
             return Err(Absent);
         }
         match reference {
@@ -494,9 +509,36 @@ fn write_canonical(value: &DeValue<'_>, text: &mut String) {
         DeValue::Boolean(boolean) => {
             let _ = write!(text, "{boolean}");
         }
-        // No key takes one of these.
-        DeValue::Float(_) | DeValue::Datetime(_) => {}
+        DeValue::Float(float) => text.push_str(float.as_str()),
+        DeValue::Datetime(datetime) => {
+            let _ = write!(text, "{datetime}");
+        }
     }
+}
+
+fn json(value: &DeValue<'_>) -> Option<serde_json::Value> {
+    Some(match value {
+        DeValue::String(text) => text.as_ref().into(),
+        DeValue::Integer(integer) => i64::from_str_radix(integer.as_str(), integer.radix())
+            .ok()?
+            .into(),
+        DeValue::Float(float) => {
+            let float: f64 = float.as_str().replace('_', "").parse().ok()?;
+            serde_json::Number::from_f64(float)?.into()
+        }
+        DeValue::Boolean(boolean) => (*boolean).into(),
+        DeValue::Datetime(datetime) => datetime.to_string().into(),
+        DeValue::Array(items) => items
+            .iter()
+            .map(|item| json(item.get_ref()))
+            .collect::<Option<_>>()?,
+        DeValue::Table(table) => {
+            let member = |(name, value): (&Spanned<Cow<'_, str>>, &Spanned<DeValue<'_>>)| {
+                Some((name.get_ref().clone().into_owned(), json(value.get_ref())?))
+            };
+            serde_json::Value::Object(table.iter().map(member).collect::<Option<_>>()?)
+        }
+    })
 }
 
 pub(super) fn read_secret_file(path: &Path) -> Result<String, std::io::Error> {

@@ -19,6 +19,7 @@ use crate::{
         guard::RequireApproval,
         window::{Days, Freeze, TimeOfDay, Window, parse_day},
     },
+    manifest::{self, Authentication, Environment, OpenApi, PatchSource, Template},
     webhook::RefName,
 };
 
@@ -26,6 +27,7 @@ const DEFAULT_BRANCH: &str = "main";
 const DEFAULT_INCLUDE: [&str; 5] = ["**/*.yaml", "**/*.yml", "**/*.json", "**/*.pem", "**/*.crt"];
 const DEFAULT_DELETION_LIMIT: u32 = 3;
 const MOST_WINDOWS: usize = 64;
+const MOST_VALUES_FILES: usize = 64;
 const DEFAULT_APPROVAL_VALID: Duration = Duration::from_hours(24);
 const SHORTEST_APPROVAL_VALID: Duration = Duration::from_mins(1);
 const LONGEST_APPROVAL_VALID: Duration = Duration::from_hours(30 * 24);
@@ -53,6 +55,8 @@ pub struct Stack {
     /// How long an approval may wait to be carried out.
     pub approval_valid: Duration,
     pub files: FileFilter,
+    /// Values, patches, and what plain OpenAPI documents become.
+    pub environment: Environment,
 }
 
 /// What to do when the live state differs from what the last run left.
@@ -195,6 +199,7 @@ pub(super) fn read(
     let approval_valid = section.or_default("approval_valid", DEFAULT_APPROVAL_VALID, |field| {
         field.parse(duration(SHORTEST_APPROVAL_VALID, LONGEST_APPROVAL_VALID))
     });
+    let environment = read_environment(section);
     let include = section.optional("include", read_globs);
     let exclude = section.optional("exclude", read_globs);
     let include = match include? {
@@ -223,6 +228,76 @@ pub(super) fn read(
             include,
             exclude: exclude?.unwrap_or_default(),
         },
+        environment: environment?,
+    })
+}
+
+fn read_environment(section: &Section<'_>) -> Read<Environment> {
+    let values = section.or_default("values", Vec::new(), |field| {
+        if field.is_text() {
+            return Ok(vec![read_file_path(field)?]);
+        }
+        let items = field.items()?;
+        if items.len() > MOST_VALUES_FILES {
+            return Err(field.problem(&format!("has more than {MOST_VALUES_FILES} files")));
+        }
+        items.iter().map(read_file_path).collect()
+    });
+    let patches = section.or_default("patches", Vec::new(), |field| {
+        let items: Vec<Read<PatchSource>> = field.items()?.iter().map(read_patch).collect();
+        items.into_iter().collect()
+    });
+    let openapi = match section.table("openapi") {
+        Ok(table) => table.map(|table| read_openapi(&table)).transpose(),
+        Err(absent) => Err(absent),
+    };
+    Ok(Environment {
+        values: values?,
+        patches: patches?,
+        openapi: openapi?,
+    })
+}
+
+fn read_file_path(field: &Field<'_>) -> Read<String> {
+    field.parse(|text| match RepositoryPath::parse(text) {
+        Ok(path) if !path.as_str().is_empty() => Ok(path.as_str().to_owned()),
+        _ => Err(
+            "must be a file of the repository, seen from its root, like \"env/production.yaml\"",
+        ),
+    })
+}
+
+fn read_patch(field: &Field<'_>) -> Read<PatchSource> {
+    if field.is_text() {
+        return read_file_path(field).map(PatchSource::File);
+    }
+    let patch = field.json()?;
+    manifest::check_patch(&patch).map_err(|problem| field.problem(&problem))?;
+    Ok(PatchSource::Inline {
+        name: field.place(),
+        patch,
+    })
+}
+
+fn read_openapi(section: &Section<'_>) -> Read<OpenApi> {
+    let listen_path = section
+        .required("listen_path")
+        .and_then(|field| field.parse(Template::listen_path));
+    let upstream = section.optional("upstream", |field| field.parse(Template::parse));
+    // Nothing is open to everybody because somebody forgot a line.
+    let authentication = section.required("authentication").and_then(|field| {
+        field.parse(|text| {
+            let found = Authentication::WORDS.iter().find(|(word, _)| *word == text);
+            found
+                .map(|(_, authentication)| *authentication)
+                .ok_or("must be \"none\", \"token\" or \"document\"")
+        })
+    });
+    section.refuse_unknown_keys();
+    Ok(OpenApi {
+        listen_path: listen_path?,
+        upstream: upstream?,
+        authentication: authentication?,
     })
 }
 

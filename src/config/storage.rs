@@ -72,7 +72,7 @@ pub(super) fn read(section: &Section<'_>, role: Role) -> (Read<Storage>, Read<Na
         (dir, None, None) => {
             let dir = dir.map_or(Ok(DEFAULT_DIR.to_owned()), |dir| dir.parse(folder_name));
             let queue = match role {
-                Role::All => Err(Absent),
+                Role::All | Role::Files => Err(Absent),
                 Role::Receiver => Err(section.problem(
                     &"a process that only receives needs postgres and nats: an embedded installation is one process",
                 )),

@@ -49,7 +49,7 @@ pub(super) fn read(section: &Section<'_>) -> Read<Target> {
     let secret = section
         .required("secret")
         .and_then(|field| field.worker_secret());
-    let org = section.or_default("org", DEFAULT_ORG.to_owned(), |field| field.parse(org_id));
+    let org = read_org(section);
     let timeout = |key, default| {
         section.or_default(key, default, |field| {
             field.parse(duration(SHORTEST_TIMEOUT, LONGEST_TIMEOUT))
@@ -72,6 +72,10 @@ pub(super) fn read(section: &Section<'_>) -> Read<Target> {
         allow_jwt_document_reads: allow_jwt_document_reads?,
         drift_interval: drift_interval?,
     })
+}
+
+pub(super) fn read_org(section: &Section<'_>) -> Read<String> {
+    section.or_default("org", DEFAULT_ORG.to_owned(), |field| field.parse(org_id))
 }
 
 /// One run at a time talks to a target. Two targets of one gateway would undo that.

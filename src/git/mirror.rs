@@ -26,7 +26,7 @@ use url::Url;
 
 use super::error::{Bound, Error, Fault, one_line};
 use super::http::{self, Time, Watch};
-use super::snapshot::{self, Snapshot, doubt};
+use super::snapshot::{self, File, Problem, Snapshot, doubt};
 use super::{BranchName, Limits, Location, Remote, RepoPath, Selection};
 use crate::domain::revision::Revision;
 
@@ -92,6 +92,22 @@ impl Mirrors {
         let (at, path, selection) = (revision.clone(), path.clone(), selection.clone());
         self.at(remote, revision, move |repository, watch| {
             snapshot::read(repository, &at, &path, &selection, &limits, watch)
+        })
+        .await
+    }
+
+    /// Single files at a revision, by their paths from the repository's root. What is not there,
+    /// or is a folder, is left out; a link or a file too large is a problem.
+    pub async fn files(
+        &self,
+        remote: &Remote,
+        revision: &Revision,
+        paths: BTreeSet<String>,
+    ) -> Result<(Vec<File>, Vec<Problem>), Error> {
+        let limits = self.0.limits.clone();
+        let at = revision.clone();
+        self.at(remote, revision, move |repository, watch| {
+            snapshot::files(repository, &at, &paths, &limits, watch)
         })
         .await
     }

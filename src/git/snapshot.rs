@@ -136,6 +136,45 @@ pub(super) fn read(
     })
 }
 
+/// The files at some paths, in their order. A path is text of others: it is walked part by part,
+/// and no part leads upwards.
+pub(super) fn files(
+    repository: &gix::Repository,
+    revision: &Revision,
+    paths: &BTreeSet<String>,
+    limits: &Limits,
+    watch: &Watch,
+) -> Result<(Vec<File>, Vec<Problem>), Fault> {
+    let objects = Objects {
+        repository,
+        limits,
+        watch,
+    };
+    let id = object_id(revision, watch)?;
+    let data = objects.data(id, gix::objs::Kind::Commit, MAX_COMMIT_BYTES)?;
+    let commit = gix::objs::CommitRef::from_bytes(&data, id.kind()).map_err(doubt)?;
+    let selection = Selection::default();
+    let mut walk = Walk {
+        objects,
+        selection: &selection,
+        root: commit.tree(),
+        below: 0,
+        entries: 0,
+        bytes: 0,
+        files: Vec::new(),
+        problems: Vec::new(),
+    };
+    for path in paths {
+        watch.check()?;
+        walk.entries += 1;
+        if walk.entries > limits.max_entries {
+            return Err(walk.passed(Bound::Entries, limits.max_entries as u64));
+        }
+        walk.single(path)?;
+    }
+    Ok(walk.finish())
+}
+
 /// Which of the paths are there. A folder that many of them are in is read once.
 pub(super) fn present(
     repository: &gix::Repository,
@@ -353,6 +392,28 @@ impl Walk<'_> {
                 EntryKind::Blob | EntryKind::BlobExecutable => {
                     self.file(entry.oid.to_owned(), path)?;
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// What stands at one path, if it is a file.
+    fn single(&mut self, path: &str) -> Result<(), Fault> {
+        let mut folder = self.root;
+        let mut parts = path.split('/').peekable();
+        while let Some(part) = parts.next() {
+            let Some((kind, id)) = self.objects.entry(folder, part)? else {
+                return Ok(());
+            };
+            let is_last = parts.peek().is_none();
+            match kind {
+                EntryKind::Tree => folder = id,
+                EntryKind::Blob | EntryKind::BlobExecutable if is_last => {
+                    return self.file(id, path.to_owned());
+                }
+                EntryKind::Blob | EntryKind::BlobExecutable => return Ok(()),
+                EntryKind::Link => return self.problem(path.to_owned(), Reason::Symlink),
+                EntryKind::Commit => return self.problem(path.to_owned(), Reason::Submodule),
             }
         }
         Ok(())

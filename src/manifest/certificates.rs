@@ -345,11 +345,7 @@ fn read_file(file: &SourceFile, reading: &mut Reading<'_>) -> Known {
 }
 
 fn place_of(path: &str) -> Place {
-    Place {
-        file: path.to_owned(),
-        document: 0,
-        base: String::new(),
-    }
+    Place::new(path, 0)
 }
 
 fn suffix(path: &str) -> Option<&'static str> {

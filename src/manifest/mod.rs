@@ -5,17 +5,26 @@
 //! order of the files. A file that is no manifest is listed as ignored; one that means to be a
 //! manifest and is wrong is a problem, because what is absent from Git is deleted from the target.
 
+mod budget;
 mod certificates;
 mod checks;
+mod draft;
+mod layout;
+mod library;
 mod native;
+mod openapi;
 mod operator;
+mod overlay;
+mod patch;
 mod source;
 mod upstream;
+mod values;
 pub mod write;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
+    sync::Arc,
 };
 
 use jiff::Timestamp;
@@ -24,7 +33,14 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::domain::object::{Desired, Object, ObjectKey, Route};
-use source::{Document, Source};
+use budget::Budget;
+use draft::Draft;
+pub use layout::Search;
+use library::Library;
+pub use openapi::{Authentication, OpenApi, Template};
+use overlay::Overlay;
+pub use overlay::{PatchSource, check_patch};
+use values::Values;
 
 /// A file as Git has it; the path is relative to the repository's root.
 #[derive(Debug, Clone)]
@@ -46,7 +62,23 @@ pub struct Options {
     pub folders: Vec<String>,
     /// Without it no certificate is out of date.
     pub now: Option<Timestamp>,
+    pub environment: Environment,
+    /// Files that are read only where another one, or the stack, names them. [`Search`] tells
+    /// which are needed.
+    pub further: Vec<SourceFile>,
     pub limits: Limits,
+}
+
+/// What a stack says of its manifests, so that one repository serves several targets. Paths are
+/// seen from the repository's root.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Environment {
+    /// Files with values for placeholders, the later over the earlier.
+    pub values: Vec<String>,
+    /// What is changed in the manifests, in this order.
+    pub patches: Vec<PatchSource>,
+    /// How plain OpenAPI documents become APIs; without it they are ignored.
+    pub openapi: Option<OpenApi>,
 }
 
 /// A certificate that is kept beside the manifests, with its private key or without.
@@ -69,6 +101,12 @@ pub struct Limits {
     /// Scalars, lists and maps of one file together, aliases written out.
     pub nodes: usize,
     pub aliases: usize,
+    /// What values, patches and kustomizations may make of all files together, in scalars, lists
+    /// and maps.
+    pub made: usize,
+    /// Paths that are named by others and lie elsewhere, and what stands there.
+    pub further_files: usize,
+    pub further_bytes: usize,
 }
 
 impl Default for Limits {
@@ -79,6 +117,9 @@ impl Default for Limits {
             depth: 64,
             nodes: 500_000,
             aliases: 100,
+            made: 4_000_000,
+            further_files: 10_000,
+            further_bytes: 64 * 1024 * 1024,
         }
     }
 }
@@ -156,30 +197,40 @@ impl fmt::Display for Problem {
 pub fn read(files: &[SourceFile], options: &Options) -> Result<Manifests, Vec<Problem>> {
     let mut order: Vec<&SourceFile> = files.iter().collect();
     order.sort_by(|left, right| left.path.cmp(&right.path));
-    let mut reading = Reading::new(options);
-    let mut operator = operator::Resources::default();
-    let mut sources = Vec::new();
     let (pem, order): (Vec<_>, Vec<_>) = order
         .into_iter()
         .partition(|file| certificates::is_pem(file));
-    for file in order {
-        let source = Source::new(file);
-        match source.parse(&options.limits) {
-            Ok(documents) => {
-                for document in documents {
-                    reading.document(&source, document, &mut operator);
-                }
-            }
-            Err(problem) => reading.problems.push(problem),
-        }
-        sources.push(source);
+    let library = Library::new(&order, options);
+    let mut reading = Reading::new(options);
+    reading.values = values_of(&library, &mut reading);
+    let mut sorting = Sorting {
+        overlay: Overlay::new(&library, &mut reading),
+        operator: operator::Resources::default(),
+    };
+    for draft in layout::arrange(&library, &mut reading) {
+        reading.draft(draft, &mut sorting, 0);
     }
     // Policies refer to APIs of any file, so they are translated when all are known.
-    operator.translate(&mut reading);
+    sorting.operator.translate(&mut reading);
     let certificates = certificates::resolve(&pem, &mut reading);
     reading.cross_check();
     reading.objects.extend(certificates);
-    reading.finish(&sources)
+    sorting.overlay.warn_of_unused(&mut reading);
+    let values = std::mem::take(&mut reading.values);
+    values.warn_of_unused(&mut reading);
+    reading.finish(&library)
+}
+
+fn values_of(library: &Library<'_>, reading: &mut Reading<'_>) -> Values {
+    let mut files = Vec::new();
+    for path in &reading.options.environment.values {
+        if library.has(path) {
+            files.extend(library.documents(path, reading));
+        } else {
+            reading.problems.push(overlay::missing(path, "values"));
+        }
+    }
+    Values::new(files, reading)
 }
 
 /// Where something stands: a file, a document of it, a pointer into that.
@@ -189,13 +240,39 @@ struct Place {
     document: usize,
     /// Where the object's own document begins, for lists and wrappers.
     base: String,
+    /// What others than the file wrote there.
+    written: Option<Arc<draft::Root>>,
 }
 
 impl Place {
+    fn new(file: &str, document: usize) -> Self {
+        Self {
+            file: file.to_owned(),
+            document,
+            base: String::new(),
+            written: None,
+        }
+    }
+
     fn below(&self, pointer: &str) -> Self {
         Self {
             base: format!("{}{pointer}", self.base),
             ..self.clone()
+        }
+    }
+}
+
+impl Problem {
+    /// Of a file as a whole.
+    fn of_file(file: &str, message: String, fix: Option<&str>) -> Self {
+        Self {
+            file: file.to_owned(),
+            line: 0,
+            column: 0,
+            document: 0,
+            pointer: String::new(),
+            message,
+            fix: fix.map(str::to_owned),
         }
     }
 }
@@ -209,6 +286,62 @@ struct Found {
     fix: Option<String>,
 }
 
+impl Found {
+    /// With its line; of what another file wrote, in that file.
+    fn located(self, library: &Library<'_>) -> Problem {
+        let Self {
+            place,
+            pointer,
+            mut message,
+            fix,
+        } = self;
+        let mut whole = format!("{}{pointer}", place.base);
+        let writer = place
+            .written
+            .as_ref()
+            .and_then(|written| written.writer(&whole));
+        let (file, document) = match writer {
+            Some(writer) => {
+                if writer.file != place.file {
+                    message.push_str(&format!(" (written here for {}#{whole})", place.file));
+                }
+                whole = writer.base;
+                (writer.file, writer.document)
+            }
+            None => (place.file, place.document),
+        };
+        let (line, column) = library
+            .source(&file)
+            .map_or((0, 0), |source| source.locate(document, &whole));
+        Problem {
+            file,
+            line,
+            column,
+            document,
+            pointer: whole,
+            message,
+            fix,
+        }
+    }
+}
+
+/// The items of a list of manifests, and where they stand in it.
+fn items_of(value: &mut Value) -> Option<(&'static str, Vec<Value>)> {
+    if let Value::Array(items) = value {
+        return Some(("", std::mem::take(items)));
+    }
+    if operator::is_kubernetes(value) {
+        return operator::items_of_list(value).map(|items| ("/items", items));
+    }
+    None
+}
+
+/// What a manifest goes through on its way to becoming an object.
+struct Sorting {
+    overlay: Overlay,
+    operator: operator::Resources,
+}
+
 /// Everything that was read so far.
 struct Reading<'o> {
     options: &'o Options,
@@ -218,7 +351,11 @@ struct Reading<'o> {
     problems: Vec<Problem>,
     found: Vec<Found>,
     warned: Vec<Found>,
+    /// Placeholders that could not be filled: nothing else is said of such a text.
+    unfilled: Vec<Found>,
     unreadable: BTreeSet<String>,
+    values: Values,
+    budget: Budget,
 }
 
 impl<'o> Reading<'o> {
@@ -230,60 +367,96 @@ impl<'o> Reading<'o> {
             problems: Vec::new(),
             found: Vec::new(),
             warned: Vec::new(),
+            unfilled: Vec::new(),
             unreadable: BTreeSet::new(),
+            values: Values::default(),
+            budget: Budget::new(options.limits.made),
         }
     }
 
-    fn document(
-        &mut self,
-        source: &Source<'_>,
-        document: Document,
-        operator: &mut operator::Resources,
-    ) {
-        let place = Place {
-            file: source.path().to_owned(),
-            document: document.index,
-            base: String::new(),
-        };
-        self.value(document.value, place, operator, 0);
-    }
-
-    /// One value that may be a manifest, or hold some.
-    fn value(
-        &mut self,
-        value: Value,
-        place: Place,
-        operator: &mut operator::Resources,
-        nesting: usize,
-    ) {
+    /// A document that may be a manifest, or hold some.
+    fn draft(&mut self, mut draft: Draft, sorting: &mut Sorting, nesting: usize) {
         const DEEPEST_LIST: usize = 4;
-        if let Value::Array(items) = value {
+        if let Some((pointer, items)) = items_of(&mut draft.value) {
             if nesting >= DEEPEST_LIST {
-                self.ignore(&place, "a list of lists");
+                self.ignore(&draft.place, "a list of lists");
                 return;
             }
             for (index, item) in items.into_iter().enumerate() {
-                let place = place.below(&format!("/{index}"));
-                self.value(item, place, operator, nesting + 1);
+                let item = draft.part(&format!("{pointer}/{index}"), item);
+                self.draft(item, sorting, nesting + 1);
             }
             return;
         }
-        if operator::is_kubernetes(&value) {
-            if let Some(items) = operator::items_of_list(&value) {
-                if nesting >= DEEPEST_LIST {
-                    self.ignore(&place, "a list of lists");
-                    return;
-                }
-                for (index, item) in items.into_iter().enumerate() {
-                    let place = place.below(&format!("/items/{index}"));
-                    self.value(item, place, operator, nesting + 1);
-                }
-                return;
+        if let Some(policies) = native::policies_of_map(&draft) {
+            for policy in policies {
+                self.manifest(policy, sorting);
             }
-            operator.take(&value, place, self);
             return;
+        }
+        if let Some(wrapper) = native::wrapper(&draft.value) {
+            let inner = draft.value.pointer_mut(wrapper).map(Value::take);
+            draft = draft.part(wrapper, inner.unwrap_or_default());
+        }
+        self.manifest(draft, sorting);
+    }
+
+    /// One document: completed, patched, filled, and taken as what it is.
+    fn manifest(&mut self, mut draft: Draft, sorting: &mut Sorting) {
+        if openapi::is_plain(&draft.value)
+            && let Some(settings) = &self.options.environment.openapi
+        {
+            openapi::complete(&mut draft, settings, self);
+        }
+        sorting.overlay.apply(&mut draft, self);
+        let (mut value, place) = draft.into_parts();
+        if operator::is_kubernetes(&value) {
+            if operator::concerns(&value) {
+                self.fill(&mut value, &place);
+            }
+            sorting.operator.take(&value, place, self);
+            return;
+        }
+        if native::kind_of(&value).is_some() {
+            self.fill(&mut value, &place);
         }
         native::take(value, place, self);
+    }
+
+    /// Fills the placeholders of what a parser made of a text.
+    fn fill(&mut self, value: &mut Value, place: &Place) {
+        match self.values.fill(value, &mut self.budget) {
+            Ok(filled) => {
+                let found = filled.faults.into_iter().map(|(pointer, fault)| Found {
+                    place: place.clone(),
+                    pointer,
+                    message: fault.message,
+                    fix: fault.fix,
+                });
+                self.unfilled.extend(found);
+                if filled.is_changed {
+                    self.within_depth(value, place);
+                }
+            }
+            Err(exhausted) => self.wrong(place, "", exhausted.to_string(), None),
+        }
+    }
+
+    /// What values and patches made may be no deeper than a file.
+    fn within_depth(&mut self, value: &Value, place: &Place) {
+        fn is_within(value: &Value, depth: usize) -> bool {
+            depth > 0
+                && match value {
+                    Value::Array(items) => items.iter().all(|item| is_within(item, depth - 1)),
+                    Value::Object(members) => {
+                        members.values().all(|member| is_within(member, depth - 1))
+                    }
+                    _ => true,
+                }
+        }
+        if !is_within(value, self.options.limits.depth) {
+            self.wrong(place, "", "values or patches nest this too deeply", None);
+        }
     }
 
     fn ignore(&mut self, place: &Place, reason: impl Into<String>) {
@@ -397,29 +570,24 @@ impl<'o> Reading<'o> {
         self.warned.extend(warned);
     }
 
-    fn finish(self, sources: &[Source<'_>]) -> Result<Manifests, Vec<Problem>> {
-        let by_path: BTreeMap<&str, &Source<'_>> = sources
-            .iter()
-            .map(|source| (source.path(), source))
-            .collect();
+    fn finish(mut self, library: &Library<'_>) -> Result<Manifests, Vec<Problem>> {
+        let place = |found: &Found| {
+            let Found { place, pointer, .. } = found;
+            (
+                place.file.clone(),
+                place.document,
+                format!("{}{pointer}", place.base),
+            )
+        };
+        let unfilled: BTreeSet<_> = self.unfilled.iter().map(place).collect();
+        if !unfilled.is_empty() {
+            self.found.retain(|found| !unfilled.contains(&place(found)));
+            self.found.append(&mut self.unfilled);
+        }
         let located = |found: Vec<Found>| {
             let mut problems: Vec<Problem> = found
                 .into_iter()
-                .map(|found| {
-                    let whole = format!("{}{}", found.place.base, found.pointer);
-                    let (line, column) = by_path
-                        .get(found.place.file.as_str())
-                        .map_or((0, 0), |source| source.locate(found.place.document, &whole));
-                    Problem {
-                        file: found.place.file,
-                        line,
-                        column,
-                        document: found.place.document,
-                        pointer: whole,
-                        message: found.message,
-                        fix: found.fix,
-                    }
-                })
+                .map(|found| found.located(library))
                 .collect();
             problems.sort();
             problems.dedup();
@@ -429,6 +597,7 @@ impl<'o> Reading<'o> {
         problems.extend(self.problems);
         if !problems.is_empty() {
             problems.sort();
+            problems.dedup();
             return Err(problems);
         }
         let mut ignored = self.ignored;

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::{
     Place, Reading,
     checks::{self, Shape, id_problem, is_database_id, listen_path_problem},
+    draft::Draft,
     upstream,
 };
 use crate::domain::object::{Kind, Object, ObjectKey};
@@ -29,63 +30,91 @@ pub(super) fn listen_path_pointer(kind: Kind) -> &'static str {
     }
 }
 
+/// Where the definition stands in a document that wraps one.
+pub(super) fn wrapper(value: &Value) -> Option<&'static str> {
+    if value.get(EXTENSION).is_some() {
+        return None;
+    }
+    if value
+        .get("oas")
+        .is_some_and(|inner| inner.get(EXTENSION).is_some())
+    {
+        return Some("/oas");
+    }
+    value
+        .get("api_definition")
+        .is_some_and(Value::is_object)
+        .then_some("/api_definition")
+}
+
+/// What an unwrapped document means to be.
+pub(super) fn kind_of(value: &Value) -> Option<Kind> {
+    let members = value.as_object()?;
+    if members.contains_key(EXTENSION) {
+        return Some(Kind::OasApi);
+    }
+    if members.contains_key("openapi") || members.contains_key("swagger") {
+        return None;
+    }
+    if is_classic(value) {
+        return Some(Kind::ClassicApi);
+    }
+    let is_policy =
+        members.get("access_rights").is_some_and(Value::is_object) && !is_session(value);
+    is_policy.then_some(Kind::Policy)
+}
+
+/// The policies of a gateway's policy file, which has them under their ids.
+pub(super) fn policies_of_map(draft: &Draft) -> Option<Vec<Draft>> {
+    let members = draft.value.as_object()?;
+    let is_policy = |value: &Value| {
+        value.get("access_rights").is_some_and(Value::is_object) && !is_session(value)
+    };
+    if members.is_empty() || !members.values().all(is_policy) {
+        return None;
+    }
+    let policy = |(id, policy): (&String, &Value)| {
+        let mut pointer = String::new();
+        crate::domain::diff::push_token(&mut pointer, id);
+        let mut policy = draft.part(&pointer, policy.clone());
+        if let Value::Object(members) = &mut policy.value {
+            // The gateway goes by the key, whatever the policy says of itself.
+            members.insert("id".to_owned(), json!(id));
+        }
+        policy
+    };
+    Some(members.iter().map(policy).collect())
+}
+
 /// Reads one value that is not a Kubernetes object: an object of ours, or nothing that concerns us.
 pub(super) fn take(value: Value, place: Place, reading: &mut Reading<'_>) {
     let Value::Object(members) = &value else {
         reading.ignore(&place, "it is no document that describes an object");
         return;
     };
-    let is_file = |name: &str| place.file.rsplit('/').next() == Some(name);
-    if is_file(".tyk.json") {
-        reading.ignore(
-            &place,
-            "the index of a tyk-sync repository; the files that it names are read by themselves",
-        );
-        return;
-    }
-    if members.contains_key(EXTENSION) {
-        oas(value, place, reading);
-        return;
-    }
-    if let Some(inner) = members
-        .get("oas")
-        .filter(|inner| inner.get(EXTENSION).is_some())
-    {
-        let inner = inner.clone();
-        oas(inner, place.below("/oas"), reading);
-        return;
-    }
-    if let Some(inner) = members
-        .get("api_definition")
-        .filter(|inner| inner.is_object())
-    {
-        let inner = inner.clone();
-        classic(inner, place.below("/api_definition"), reading);
-        return;
-    }
-    if members.contains_key("openapi") || members.contains_key("swagger") {
-        reading.ignore(
-            &place,
-            "an OpenAPI document without x-tyk-api-gateway: nothing says where it listens",
-        );
-        return;
-    }
-    if is_classic(&value) {
-        classic(value, place, reading);
-        return;
-    }
-    if members.get("access_rights").is_some_and(Value::is_object) {
-        if SESSION.iter().any(|name| members.contains_key(*name)) {
-            reading.ignore(
-                &place,
-                "the session of a key, which is no object of the configuration",
-            );
-        } else {
-            policy(value, place, reading);
+    match kind_of(&value) {
+        Some(Kind::OasApi | Kind::McpProxy) => oas(value, place, reading),
+        Some(Kind::ClassicApi) => classic(value, place, reading),
+        Some(Kind::Policy) => policy(value, place, reading),
+        Some(Kind::Certificate) | None => {
+            let reason = if members.contains_key("openapi") {
+                "an OpenAPI document without x-tyk-api-gateway: nothing says where it listens; \
+                 openapi = { … } of the stack would"
+            } else if members.contains_key("swagger") {
+                "a Swagger document, which a gateway does not read; convert it to OpenAPI 3"
+            } else if is_session(&value) {
+                "the session of a key, which is no object of the configuration"
+            } else {
+                "it describes no API and no policy"
+            };
+            reading.ignore(&place, reason);
         }
-        return;
     }
-    reading.ignore(&place, "it describes no API and no policy");
+}
+
+fn is_session(value: &Value) -> bool {
+    value.get("access_rights").is_some_and(Value::is_object)
+        && SESSION.iter().any(|name| value.get(*name).is_some())
 }
 
 /// Members that a key's session has and a policy has not.

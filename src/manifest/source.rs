@@ -31,8 +31,8 @@ impl<'f> Source<'f> {
         }
     }
 
-    pub fn path(&self) -> &str {
-        &self.file.path
+    pub fn file(&self) -> &'f SourceFile {
+        self.file
     }
 
     /// The documents of the file. Empty ones are passed over.
@@ -128,7 +128,11 @@ impl<'f> Source<'f> {
                 line,
                 column,
                 format!("the file is not YAML that can be read: {message}"),
-                Some("a document that cannot be read would look as if its objects were gone"),
+                Some(if text.contains("{{") {
+                    "if it is a template of Helm, run helm template and commit the built output instead"
+                } else {
+                    "a document that cannot be read would look as if its objects were gone"
+                }),
             )
         })
     }

@@ -132,17 +132,18 @@ pub async fn wanted(app: &App, stack: &Stack, revision: &Revision) -> Result<Wan
         problems,
         ..
     } = snapshot;
+    let files: Arc<Vec<manifest::SourceFile>> = Arc::new(files.into_iter().map(source).collect());
+    let mut refused: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    let further = further(app, stack, revision, &files, &mut refused).await?;
     let (app, target) = (app.clone(), stack.target.clone());
     let folder = stack.path.as_str().to_owned();
+    let environment = stack.environment.clone();
     let read = tokio::task::spawn_blocking(move || {
-        let options = app.manifest_options(&target, vec![folder]);
-        let files: Vec<manifest::SourceFile> = files
-            .into_iter()
-            .map(|file| manifest::SourceFile {
-                path: file.path,
-                bytes: file.bytes,
-            })
-            .collect();
+        let options = manifest::Options {
+            environment,
+            further,
+            ..app.manifest_options(&target, vec![folder])
+        };
         manifest::read(&files, &options).map(|manifests| {
             let desired = prepare(manifests.desired, &app.masker);
             let unreadable: Vec<String> = manifests.unreadable.into_iter().collect();
@@ -152,7 +153,6 @@ pub async fn wanted(app: &App, stack: &Stack, revision: &Revision) -> Result<Wan
     .await
     .expect("reading manifests does not panic");
 
-    let mut refused: Vec<String> = problems.iter().map(ToString::to_string).collect();
     match read {
         Ok((_, unreadable, ..)) if refused.is_empty() && !unreadable.is_empty() => {
             Err(LookError::Certificates(unreadable))
@@ -176,6 +176,46 @@ pub async fn wanted(app: &App, stack: &Stack, revision: &Revision) -> Result<Wan
                 author: Box::new(author),
                 problems: refused,
             })
+        }
+    }
+}
+
+fn source(file: git::File) -> manifest::SourceFile {
+    manifest::SourceFile {
+        path: file.path,
+        bytes: file.bytes,
+    }
+}
+
+/// The files that the stack and its manifests name, wherever they lie in the repository.
+async fn further(
+    app: &App,
+    stack: &Stack,
+    revision: &Revision,
+    files: &Arc<Vec<manifest::SourceFile>>,
+    refused: &mut Vec<String>,
+) -> Result<Vec<manifest::SourceFile>, LookError> {
+    let limits = manifest::Limits::default();
+    let mut search = manifest::Search::new(stack.environment.clone(), limits);
+    loop {
+        let files = Arc::clone(files);
+        let looking = tokio::task::spawn_blocking(move || {
+            let named = search.next(&files);
+            (search, named)
+        });
+        let named;
+        (search, named) = looking.await.expect("reading manifests does not panic");
+        match named {
+            Ok(named) if named.is_empty() => return Ok(search.into_found()),
+            Ok(named) => {
+                let (found, problems) = app.mirrors.files(&stack.remote, revision, named).await?;
+                refused.extend(problems.iter().map(ToString::to_string));
+                search.add(found.into_iter().map(source));
+            }
+            Err(problem) => {
+                refused.push(problem.to_string());
+                return Ok(search.into_found());
+            }
         }
     }
 }

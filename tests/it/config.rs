@@ -637,12 +637,26 @@ target = "production" >> target = "production" ;; [notify.x] ;; kind = "slack" ;
     notify.x.stacks[1]: there is no stack "other"
 target = "production" >> target = "production" ;; [notify.x] ;; kind = "slack" ;; url = { env = "CHANNEL" } ;; stacks = []
     notify.x.stacks: names no stack; leave the key out for all of them
+target = "production" >> target = "production" ;; values = "../env.yaml"
+    stack.shop.values: must be a file of the repository, seen from its root, like "env/production.yaml"
+target = "production" >> target = "production" ;; patches = [{ object = "a", merg = { x = 1 } }]
+    stack.shop.patches[0]: /merg: a patch has no merg; did you mean merge?
+target = "production" >> target = "production" ;; patches = [{ object = "a", operations = [{ op = "add", path = "x", value = 1 }] }]
+    stack.shop.patches[0]: /operations/0/path: is a JSON pointer, which begins with /, like /info/title
+target = "production" >> target = "production" ;; openapi = { listen_path = "orders/", authentication = "none" }
+    stack.shop.openapi.listen_path: must begin with /, like "/{name}/"
+target = "production" >> target = "production" ;; openapi = { listen_path = "/{title}/", authentication = "none" }
+    stack.shop.openapi.listen_path: has braces other than those of {name}
+target = "production" >> target = "production" ;; openapi = { listen_path = "/{name}/" }
+    stack.shop.openapi.authentication: is missing
+target = "production" >> target = "production" ;; openapi = { listen_path = "/{name}/", authentication = "jwt" }
+    stack.shop.openapi.authentication: must be "none", "token" or "document"
 "#;
 
 #[test]
 fn every_value_that_is_wrong_is_named_with_its_cure() {
     let lines: Vec<&str> = WRONG_VALUES.trim().lines().collect();
-    assert_eq!(lines.len(), 2 * 100);
+    assert_eq!(lines.len(), 2 * 107);
     for pair in lines.chunks(2) {
         let (old, new) = pair[0].split_once(">>").unwrap();
         let text = small_with(old.trim(), &new.trim().replace(" ;; ", "\n"));
@@ -981,7 +995,7 @@ fn the_example_is_valid_and_its_comments_show_the_real_defaults() {
             .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase()))
     };
     let defaults = EXAMPLE.lines().filter(|line| is_default(line)).count();
-    assert_eq!(defaults, 23);
+    assert_eq!(defaults, 25);
     let with_defaults: Vec<&str> = EXAMPLE
         .lines()
         .map(|line| if is_default(line) { &line[1..] } else { line })

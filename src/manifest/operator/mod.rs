@@ -65,6 +65,28 @@ pub(super) fn is_kubernetes(value: &Value) -> bool {
             .is_some_and(|version| version.starts_with(GROUP))
 }
 
+/// Whether it is of the operator, or one of Kubernetes' own that the operator's refer to.
+pub(super) fn concerns(value: &Value) -> bool {
+    let text = |name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default();
+    text("apiVersion").starts_with(GROUP)
+        || matches!(text("kind"), "ConfigMap" | "Secret" | "Ingress")
+}
+
+/// What names an object: its kind, namespace and name.
+pub(super) fn name_of(value: &Value) -> Option<(&str, &str, &str)> {
+    if !is_kubernetes(value) {
+        return None;
+    }
+    let text = |pointer: &str| {
+        value
+            .pointer(pointer)
+            .and_then(Value::as_str)
+            .filter(|text| !text.is_empty())
+    };
+    let namespace = text("/metadata/namespace").unwrap_or("default");
+    Some((text("/kind")?, namespace, text("/metadata/name")?))
+}
+
 /// The items of a `List`, which is how `kubectl get -o yaml` prints several objects.
 pub(super) fn items_of_list(value: &Value) -> Option<Vec<Value>> {
     let kind = value.get("kind")?.as_str()?;

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::{Draft, Layout, names};
 use crate::{
     domain::object::{Kind, ObjectKey},
-    manifest::{Options, SourceFile, native},
+    manifest::{Options, SourceFile, native, values},
 };
 
 /// Rewrites what can be rewritten. Policies name APIs by their resources, so APIs come first.
@@ -119,7 +119,10 @@ fn resource(kind: &str, id_name: &str, key: &ObjectKey, spec: &Value) -> Value {
         name,
         gives_id,
     } = names::resource(key);
-    let mut spec: Map<String, Value> = spec.as_object().cloned().unwrap_or_default();
+    let mut spec: Map<String, Value> = match values::escaped_in(spec) {
+        Value::Object(spec) => spec,
+        _ => Map::new(),
+    };
     if gives_id {
         spec.remove(id_name);
     }
