@@ -626,6 +626,81 @@ fn validate_needs_no_configuration_and_lists_every_problem() {
     assert!(err.contains("no-such-folder"), "{err}");
 }
 
+#[test]
+fn validate_reads_a_checkout_as_a_stack_does_without_any_secret() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |path: &str, text: &str| {
+        let file = folder.path().join(path);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(file, text).unwrap();
+    };
+    let config = r#"
+webhook.acme = { host = "github", secrets = [{ env = "NOT_SET" }] }
+repository.shop = { url = "https://github.com/acme/shop.git", webhook = "acme", token = { env = "NOT_SET" } }
+target.production = { kind = "gateway", nodes = ["http://127.0.0.1:1"], secret = { env = "NOT_SET" }, org = "acme" }
+[stack.shop]
+repository = "shop"
+target = "production"
+path = "apis"
+values = "env/production.yaml"
+patches = [{ object = "users", merge = { tags = ["edge"] } }, "env/patches.yaml"]
+"#;
+    write("lockstep.toml", config);
+    let users = classic("users", "/users/", "${values.users}");
+    write("checkout/apis/users.json", &users);
+    write("checkout/env/production.yaml", "users: http://one.test/\n");
+    write(
+        "checkout/env/patches.yaml",
+        "object: users\nmerge: { domain: a.test }\n",
+    );
+    let arguments = ["validate", "--stack", "shop", "checkout"];
+    let (code, out, err) = lockstep(folder.path(), &[], &arguments);
+    assert_eq!(code, 0, "{out}{err}");
+    assert!(
+        out.contains("classic/users") && out.contains("checkout/apis/users.json"),
+        "{out}"
+    );
+    write("checkout/env/production.yaml", "user: http://one.test/\n");
+    let (code, out, _) = lockstep(folder.path(), &[], &arguments);
+    assert_eq!(code, 1, "{out}");
+    assert!(out.contains("checkout/apis/users.json:1:"), "{out}");
+    assert!(
+        out.contains("there is no value users; did you mean user?"),
+        "{out}"
+    );
+
+    // The same without a configuration, from within a folder whose base lies beside it.
+    write("checkout/.git/HEAD", "");
+    write(
+        "checkout/k/prod/kustomization.yaml",
+        "resources: [../base]\n",
+    );
+    write(
+        "checkout/k/base/kustomization.yaml",
+        "resources: [a.yaml]\n",
+    );
+    write(
+        "checkout/k/base/a.yaml",
+        "apiVersion: tyk.tyk.io/v1alpha1\nkind: ApiDefinition\nmetadata: { name: a }\nspec: { name: a, use_keyless: true, protocol: http, proxy: { listen_path: a, target_url: \"http://${values.user}\" } }\n",
+    );
+    write("checkout/env/production.yaml", "user: one.test\n");
+    let prod = folder.path().join("checkout/k/prod");
+    let (code, out, _) = lockstep(
+        &prod,
+        &[],
+        &["validate", "--values", "env/production.yaml", "."],
+    );
+    assert_eq!(code, 1, "{out}");
+    assert!(out.contains("k/base/a.yaml:4:"), "{out}");
+    assert!(
+        !out.contains("target_url") && !out.contains("no value"),
+        "{out}"
+    );
+    let (code, _, err) = lockstep(folder.path(), &[], &["validate", "--stack", "shap"]);
+    assert_eq!(code, 1);
+    assert!(err.contains("there is no stack shap"), "{err}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_is_told_to_stop_leaves_with_0() {
     let desk = Desk::new().await;
