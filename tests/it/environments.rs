@@ -13,7 +13,7 @@ use crate::{
     support::app::{GATEWAY_SECRET, Mode, TestApp},
 };
 
-const ENVIRONMENTS: [&str; 3] = ["dev", "staging", "production"];
+const ENVIRONMENTS: [&str; 3] = ["dev", "staging", "live"];
 
 const ORDERS: &str = r#"openapi: 3.0.3
 info: { title: Orders, version: "1" }
@@ -153,8 +153,8 @@ async fn a_change_of_the_base_reaches_all_and_one_of_an_overlay_its_own(mode: Mo
     );
 
     let patch = "object: classic/ping\nmerge: { domain: moved.example }\n";
-    world.test.repo.write("env/production-patches.yaml", patch);
-    assert_eq!(world.push("A patch of one").await, ["production"]);
+    world.test.repo.write("env/live-patches.yaml", patch);
+    assert_eq!(world.push("A patch of one").await, ["live"]);
     assert_eq!(world.definition(2, "ping")["domain"], "moved.example");
 
     world.test.repo.write("env/base.yaml", "strip: false\n");

@@ -219,7 +219,7 @@ fn what_is_no_manifest_may_hold_any_text() {
             ("notes.yaml", "a: ${values.unknown}\n"),
             (
                 "deploy.yaml",
-                "apiVersion: apps/v1\nkind: Deployment\nmetadata: { name: ${values.x} }\n",
+                "apiVersion: apps/v1\nkind: Deployment\nmetadata: { name: \"${values.x}\" }\n",
             ),
         ],
         &Environment::default(),
@@ -734,7 +734,7 @@ const POLICY: &str = "apiVersion: tyk.tyk.io/v1alpha1\nkind: SecurityPolicy\nmet
 #[test]
 fn an_overlay_is_built_with_its_base_outside_of_the_stacks_folder() {
     let base = "resources: [orders.yaml, ./policy.yaml]\n";
-    let overlay = "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nnamespace: prod\nnamePrefix: p-\nnameSuffix: -1\nresources:\n- ../../base\npatches:\n- path: upstream.yaml\n- target: { kind: ApiDefinition, name: or.* }\n  patch: |-\n    - op: replace\n      path: /spec/proxy/listen_path\n      value: /${values.stage}/\npatchesStrategicMerge:\n- |-\n  apiVersion: tyk.tyk.io/v1alpha1\n  kind: SecurityPolicy\n  metadata: { name: gold }\n  spec: { rate: 7, active: null }\npatchesJson6902:\n- target: { group: tyk.tyk.io, version: v1alpha1, kind: SecurityPolicy, name: gold }\n  path: per.json\n";
+    let overlay = "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nnamespace: prod\nnamePrefix: p-\nnameSuffix: -v1\nresources:\n- ../../base\npatches:\n- path: upstream.yaml\n- target: { kind: ApiDefinition, name: or.* }\n  patch: |-\n    - op: replace\n      path: /spec/proxy/listen_path\n      value: /${values.stage}/\npatchesStrategicMerge:\n- |-\n  apiVersion: tyk.tyk.io/v1alpha1\n  kind: SecurityPolicy\n  metadata: { name: gold }\n  spec: { rate: 7, active: null }\npatchesJson6902:\n- target: { group: tyk.tyk.io, version: v1alpha1, kind: SecurityPolicy, name: gold }\n  path: per.json\n";
     let repository = [
         ("base/kustomization.yaml", base),
         ("base/orders.yaml", &resource("orders", "http://dev")),
@@ -752,7 +752,7 @@ fn an_overlay_is_built_with_its_base_outside_of_the_stacks_folder() {
         ("env/v.yaml", "stage: live\n"),
     ];
     let read = read_stack("overlays/prod", &repository, &values(&["env/v.yaml"])).unwrap();
-    let (api, policy) = (id("prod/p-orders-1"), id("prod/p-gold-1"));
+    let (api, policy) = (id("prod/p-orders-v1"), id("prod/p-gold-v1"));
     let mut found = keys(&read);
     found.sort();
     assert_eq!(
