@@ -163,7 +163,7 @@ fn root_of(paths: &[PathBuf]) -> Option<PathBuf> {
     let mut common = folders.next()?;
     for folder in folders {
         while !folder.starts_with(&common) {
-            common = common.parent()?.to_owned();
+            common.pop();
         }
     }
     let repository = common

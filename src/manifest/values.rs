@@ -174,7 +174,7 @@ impl Values {
         let mut pointer = String::new();
         for (name, value) in &self.tree {
             below(&mut pointer, name, |pointer| {
-                self.unused(value, pointer, reading)
+                self.unused(value, pointer, reading);
             });
         }
     }
@@ -188,7 +188,7 @@ impl Values {
         {
             for (name, member) in members {
                 below(pointer, name, |pointer| {
-                    self.unused(member, pointer, reading)
+                    self.unused(member, pointer, reading);
                 });
             }
             return;
@@ -353,7 +353,7 @@ impl Fault {
     fn missing(name: &str, tree: &Map<String, Value>, is_named: bool) -> Self {
         let fix = if is_named {
             let mut names = Vec::new();
-            leaves(tree, String::new(), &mut names);
+            leaves(tree, "", &mut names);
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
             checks::nearest(name, &names).map_or_else(
                 || "add it to a values file of the stack".to_owned(),
@@ -370,7 +370,7 @@ impl Fault {
 }
 
 /// The dotted names of some values, for a hint.
-fn leaves(tree: &Map<String, Value>, prefix: String, names: &mut Vec<String>) {
+fn leaves(tree: &Map<String, Value>, prefix: &str, names: &mut Vec<String>) {
     const ENOUGH: usize = 1_000;
     for (name, value) in tree {
         if names.len() >= ENOUGH {
@@ -382,7 +382,7 @@ fn leaves(tree: &Map<String, Value>, prefix: String, names: &mut Vec<String>) {
             format!("{prefix}.{name}")
         };
         match value {
-            Value::Object(members) => leaves(members, name, names),
+            Value::Object(members) => leaves(members, &name, names),
             _ => names.push(name),
         }
     }

@@ -640,7 +640,7 @@ impl Level<'_, '_, '_, '_> {
                     for document in documents {
                         match &target {
                             Some(target) => {
-                                self.merge_target(document, target, &pointer, resources)
+                                self.merge_target(document, target, &pointer, resources);
                             }
                             None => self.merge_by_name(document, resources),
                         }
@@ -651,7 +651,7 @@ impl Level<'_, '_, '_, '_> {
     }
 
     /// `patchesJson6902`, which come after the names were changed.
-    fn json_patches(&mut self, resources: &mut Vec<Resource>) {
+    fn json_patches(&mut self, resources: &mut [Resource]) {
         for (pointer, entry) in self.list("patchesJson6902") {
             let Some((documents, target)) = self.patch_and_target(&entry, &pointer) else {
                 continue;
@@ -825,7 +825,7 @@ impl Level<'_, '_, '_, '_> {
         if text(&changes, "/$patch") == "delete" {
             return true;
         }
-        if let Some(directive) = directive_in(&changes, String::new()) {
+        if let Some(directive) = directive_in(&changes, "") {
             let fix = format!("run kustomize build, and {COMMIT_THE_OUTPUT}");
             self.build.reading.wrong(
                 &patch.place,
@@ -1003,7 +1003,7 @@ impl Target {
 }
 
 /// The first `$patch`, `$setElementOrder/…` and the like.
-fn directive_in(value: &Value, pointer: String) -> Option<String> {
+fn directive_in(value: &Value, pointer: &str) -> Option<String> {
     match value {
         Value::Object(members) => members.iter().find_map(|(name, member)| {
             let pointer = format!("{pointer}/{}", escaped(name));
@@ -1014,12 +1014,12 @@ fn directive_in(value: &Value, pointer: String) -> Option<String> {
             if is_directive {
                 return Some(pointer);
             }
-            directive_in(member, pointer)
+            directive_in(member, &pointer)
         }),
         Value::Array(items) => items
             .iter()
             .enumerate()
-            .find_map(|(index, item)| directive_in(item, format!("{pointer}/{index}"))),
+            .find_map(|(index, item)| directive_in(item, &format!("{pointer}/{index}"))),
         _ => None,
     }
 }
