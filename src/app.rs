@@ -17,8 +17,13 @@ use crate::{
         self, Config, DriftPolicy, Embedded, Protect, ScaledOut, SecretKey, StackNames, Storage,
     },
     domain::{
-        approval::Identity, audit::checkpoint::SigningKey, notice::News, plan::Rules, run::RunId,
-        secrets::Masker, window::Freeze,
+        approval::Identity,
+        audit::checkpoint::{SigningKey, VerifierKey},
+        notice::News,
+        plan::Rules,
+        run::RunId,
+        secrets::Masker,
+        window::Freeze,
     },
     git::{self, BranchName, Location, Mirrors, Remote, RepoPath, Selection},
     keys::InstallationKey,
@@ -136,6 +141,14 @@ pub struct Audit {
     /// Signs beside the new one, once.
     pub previous_signing_key: Option<Arc<SigningKey>>,
     pub sinks: Vec<Arc<CheckpointSink>>,
+}
+
+impl Audit {
+    /// What verifies that this installation signed.
+    pub fn verifier_keys(&self) -> Vec<VerifierKey> {
+        let keys = self.signing_key.iter().chain(&self.previous_signing_key);
+        keys.map(|key| key.verifier().clone()).collect()
+    }
 }
 
 /// Where checkpoints are sent.

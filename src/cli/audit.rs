@@ -183,14 +183,14 @@ impl Verify {
 /// How many events are looked at before it is said how far it has come.
 const STEP: i64 = 20_000;
 
-/// The key that this installation signs with is trusted, once the history names it.
+/// The keys of this installation are trusted, once there is a checkpoint.
 async fn installed_key(app: &App) -> anyhow::Result<Vec<VerifierKey>> {
-    let Some(key) = &app.audit.signing_key else {
-        return Ok(Vec::new());
-    };
-    let key = key.verifier().clone();
-    let named = app.store.last_checkpoint().await?;
-    Ok(named.map(|_| key).into_iter().collect())
+    let has_signed = app.store.last_checkpoint().await?.is_some();
+    Ok(if has_signed {
+        app.audit.verifier_keys()
+    } else {
+        Vec::new()
+    })
 }
 
 fn read_notes(path: &std::path::Path) -> anyhow::Result<Vec<String>> {

@@ -12,6 +12,7 @@ use crate::{
     sync::{
         self,
         approval::{Waiting, waiting},
+        checkpoint::{self, Proof},
         report::{self, Standing},
     },
 };
@@ -45,7 +46,9 @@ impl Status {
         states.sort_by(|left, right| left.stack.cmp(&right.stack));
         let mut holders = app.store.leases().await?;
         holders.retain(|holder| app.targets.contains_key(&holder.target));
-        let sinks = report::standings(&app).await?;
+        let mut sinks = report::standings(&app).await?;
+        sinks.extend(checkpoint::standings(&app).await?);
+        let proof = checkpoint::proof(&app).await?;
         let nodes = nodes(&app).await?;
         let mut awaiting: BTreeMap<&str, Vec<Waiting>> = BTreeMap::new();
         for (name, stack) in app.stacks.iter() {
@@ -69,6 +72,7 @@ impl Status {
             let sinks: Vec<_> = sinks.iter().map(sink_json).collect();
             output::json(&json!({
                 "stacks": stacks, "leases": leases, "sinks": sinks, "to_recover": doubtful,
+                "history": proof_json(&proof),
             }))?;
             return Ok(Exit::Done);
         }
@@ -104,6 +108,9 @@ impl Status {
                 "\n{target}: the database knows less than what it told before, as one does that was \
                  restored from a backup; deletions wait until `lockstep recover {target} --reason …`"
             ));
+        }
+        for sentence in proof_text(&proof) {
+            output::text(&format!("\n{sentence}"));
         }
         for standing in &sinks {
             if let Some(problem) = &standing.problem {
@@ -182,6 +189,40 @@ fn lease_json(holder: &Holder) -> Value {
         "worker": holder.owner,
         "seconds": holder.age.as_secs(),
     })
+}
+
+fn proof_json(proof: &Proof) -> Value {
+    let Proof {
+        head,
+        last,
+        check,
+        is_keyless: _,
+    } = proof;
+    json!({
+        "events": head.size,
+        "signed": last.as_ref().map_or(0, |last| last.size),
+        "signed_at": last.as_ref().map(|last| output::rfc3339(last.at)),
+        "unsigned_because": check.unsigned,
+        "sound_at": check.sound_at.map(output::rfc3339),
+        "sound_events": check.sound_size,
+        "problem": check.flaw,
+        "problem_since": check.flaw_at.map(output::rfc3339),
+    })
+}
+
+/// What is wrong with the history's proof, in sentences.
+fn proof_text(proof: &Proof) -> Vec<String> {
+    let mut sentences = Vec::new();
+    if let (Some(flaw), Some(at)) = (&proof.check.flaw, proof.check.flaw_at) {
+        sentences.push(format!(
+            "the history was tampered with, found on {}: {flaw}",
+            output::moment(at)
+        ));
+    }
+    if let Some(why) = &proof.check.unsigned {
+        sentences.push(format!("no checkpoint of the history is signed: {why}"));
+    }
+    sentences
 }
 
 fn sink_json(standing: &Standing) -> serde_json::Value {

@@ -24,7 +24,7 @@ use crate::{
     app::{App, CheckpointSink, Keeps},
     domain::{
         audit::{
-            checkpoint::{Checkpoint, SigningKey},
+            checkpoint::{Checkpoint, Note, SigningKey, VerifierKey},
             event::{Actor, EventType, NewEvent},
             keys::Named,
         },
@@ -70,13 +70,16 @@ pub enum Signing {
 
 /// Signs a checkpoint if one is due.
 pub async fn sign_due(app: &App) -> anyhow::Result<Signing> {
-    if app.audit.signing_key.is_none() {
+    let Some(key) = &app.audit.signing_key else {
         return Ok(Signing::Keyless);
-    }
+    };
     let head = app.store.head().await?;
+    let ours = [key.verifier().clone()];
     let is_due = app.store.last_checkpoint().await?.is_none_or(|last| {
         let age = app.now() - last.at;
-        age >= HEARTBEAT || (age >= NEWS && head.size > last.size)
+        let is_news = head.size > last.size;
+        // A new key is sworn in at once.
+        age >= HEARTBEAT || (age >= NEWS && is_news) || Checkpoint::open(&last.note, &ours).is_err()
     });
     if is_due {
         sign(app).await
@@ -128,20 +131,10 @@ async fn sign_held(app: &App, holding: &Holding, key: &SigningKey) -> anyhow::Re
         Err(error) => return Err(error.into()),
     };
     if let Some(last) = &last {
-        let mut trusted = vec![key.verifier().clone()];
-        let keys = before.iter().chain(&app.audit.previous_signing_key);
-        trusted.extend(keys.map(|key| key.verifier().clone()));
-        let opened = Checkpoint::open(&last.note, &trusted);
-        // Where the key before is lost, nobody here can say more of its last signature.
-        let root = opened.map_or_else(
-            |_| {
-                last.note
-                    .split_once("\n\n")
-                    .and_then(|(text, _)| format!("{text}\n").parse::<Checkpoint>().ok())
-            },
-            |(checkpoint, _)| Some(checkpoint),
-        );
-        if root.is_none_or(|checkpoint| checkpoint.root != frontier.root()) {
+        // Of a key that is lost nobody here can check the signature; the root speaks for itself.
+        let note: Result<Note, _> = last.note.parse();
+        let signed: Option<Checkpoint> = note.ok().and_then(|note| note.text().parse().ok());
+        if signed.is_none_or(|signed| signed.root != frontier.root()) {
             let why = format!(
                 "the history is not what checkpoint {} says: it was rewritten, or the checkpoint was",
                 last.number
@@ -313,18 +306,19 @@ pub async fn check_slice(app: &App, walk: &mut Option<Walk>) -> anyhow::Result<(
     checked
 }
 
+/// The keys of this installation, once one of them has signed.
+async fn heard_keys(app: &App) -> anyhow::Result<Vec<VerifierKey>> {
+    let keys = app.audit.verifier_keys();
+    let last = app.store.last_checkpoint().await?;
+    let is_heard = last.is_some_and(|last| Checkpoint::open(&last.note, &keys).is_ok());
+    Ok(if is_heard { keys } else { Vec::new() })
+}
+
 async fn check_held(app: &App, holding: &Holding, walk: &mut Option<Walk>) -> anyhow::Result<()> {
     let begun = match walk.take() {
         Some(walk) => Ok(walk),
         None => {
-            let pins = app.audit.signing_key.iter().filter_map(|key| {
-                // A key that the history does not name yet has signed nothing.
-                Some(key.verifier().clone())
-            });
-            let named = last_named(app).await?;
-            let is_ours =
-                |text: &String| named.as_ref().is_some_and(|(_, named)| named.key == *text);
-            let pins = pins.filter(|pin| is_ours(&pin.to_string())).collect();
+            let pins = heard_keys(app).await?;
             let what = Verification {
                 pins,
                 ..Verification::default()
