@@ -46,8 +46,7 @@ impl Status {
         states.sort_by(|left, right| left.stack.cmp(&right.stack));
         let mut holders = app.store.leases().await?;
         holders.retain(|holder| app.targets.contains_key(&holder.target));
-        let mut sinks = report::standings(&app).await?;
-        sinks.extend(checkpoint::standings(&app).await?);
+        let sinks = standings(&app).await?;
         let proof = checkpoint::proof(&app).await?;
         let nodes = nodes(&app).await?;
         let mut awaiting: BTreeMap<&str, Vec<Waiting>> = BTreeMap::new();
@@ -109,14 +108,7 @@ impl Status {
                  restored from a backup; deletions wait until `lockstep recover {target} --reason …`"
             ));
         }
-        for sentence in proof_text(&proof) {
-            output::text(&format!("\n{sentence}"));
-        }
-        for standing in &sinks {
-            if let Some(problem) = &standing.problem {
-                output::text(&format!("\n{}: {problem}", standing.sink));
-            }
-        }
+        tell_troubles(&proof, &sinks);
         for node in &nodes {
             output::text(&node.text());
         }
@@ -127,6 +119,24 @@ impl Status {
             eprintln!("{} is being worked on by {}", holder.target, holder.owner);
         }
         Ok(Exit::Done)
+    }
+}
+
+/// Everybody who is told of news, and everybody who is sent checkpoints.
+async fn standings(app: &App) -> anyhow::Result<Vec<Standing>> {
+    let mut standings = report::standings(app).await?;
+    standings.extend(checkpoint::standings(app).await?);
+    Ok(standings)
+}
+
+fn tell_troubles(proof: &Proof, sinks: &[Standing]) {
+    for sentence in proof_text(proof) {
+        output::text(&format!("\n{sentence}"));
+    }
+    for standing in sinks {
+        if let Some(problem) = &standing.problem {
+            output::text(&format!("\n{}: {problem}", standing.sink));
+        }
     }
 }
 

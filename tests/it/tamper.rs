@@ -261,8 +261,9 @@ async fn walk(store: &Store, what: Verification) -> Result<Walk, Flaw> {
     Ok(walk)
 }
 
-async fn whatever_is_done_to_any_row_is_found_and_named(mode: Mode) {
-    let victim = Victim::new(mode).await;
+/// What is done, and how what is found begins.
+#[expect(clippy::too_many_lines, reason = "the cases are data")]
+fn matrix(mode: Mode) -> Vec<(String, &'static str)> {
     let other = "'~' || substr";
     let hex = |column: &str| {
         format!("case when substr({column}, 9, 1) = '0' then overlay_1 else overlay_0 end")
@@ -276,7 +277,7 @@ async fn whatever_is_done_to_any_row_is_found_and_named(mode: Mode) {
             )
     };
     let event = |change: String| format!("update audit_event set {change} where sequence = 5");
-    let mut matrix: Vec<(String, &str)> = Vec::new();
+    let mut matrix: Vec<(String, &'static str)> = Vec::new();
     for column in [
         "header",
         "payload",
@@ -374,7 +375,12 @@ async fn whatever_is_done_to_any_row_is_found_and_named(mode: Mode) {
     ] {
         matrix.push((sql, found));
     }
-    for (sql, found) in matrix {
+    matrix
+}
+
+async fn whatever_is_done_to_any_row_is_found_and_named(mode: Mode) {
+    let victim = Victim::new(mode).await;
+    for (sql, found) in matrix(mode) {
         victim.test.sql(&sql).await;
         let flaw = victim.flaw().await;
         assert!(flaw.starts_with(found), "{sql}\nfound: {flaw:?}");
