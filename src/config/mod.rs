@@ -63,6 +63,7 @@ pub struct Config {
     pub people: BTreeMap<Name, Person>,
     pub notify: BTreeMap<Name, Notify>,
     hash: String,
+    keys: BTreeMap<String, String>,
 }
 
 /// What a process that only receives needs of the same file. The references of all other parts are checked
@@ -97,6 +98,7 @@ impl Config {
                 people: parts.people,
                 notify: parts.notify,
                 hash: parts.hash,
+                keys: parts.keys,
             })
         });
         reader.finish(config)
@@ -106,6 +108,11 @@ impl Config {
     /// secret: the file holds none. It does depend on the names of variables and files that hold them.
     pub fn hash(&self) -> &str {
         &self.hash
+    }
+
+    /// What the file says, key by key, as the hash sees it. The keys are dotted.
+    pub fn keys(&self) -> &BTreeMap<String, String> {
+        &self.keys
     }
 }
 
@@ -149,6 +156,7 @@ struct Parts {
     people: BTreeMap<Name, Person>,
     notify: BTreeMap<Name, Notify>,
     hash: String,
+    keys: BTreeMap<String, String>,
 }
 
 fn read<T>(reader: &Reader<'_>, assemble: impl FnOnce(Parts) -> Read<T>) -> Read<T> {
@@ -194,6 +202,7 @@ fn read<T>(reader: &Reader<'_>, assemble: impl FnOnce(Parts) -> Read<T>) -> Read
         webhooks: webhooks.read(webhook::read),
         targets: targets.read(target::read),
         hash: reader::canonical_hash(document.get_ref()),
+        keys: reader::canonical_keys(document.get_ref()),
     };
     target::refuse_shared_nodes(&targets, &parts.targets);
     stack::refuse_twins(&stacks, &parts.stacks);

@@ -28,7 +28,7 @@ pub use location::{Location, LocationError};
 pub use mirror::Mirrors;
 pub use name::{BranchName, BranchNameError, RepoPath, RepoPathError};
 pub use selection::{Selection, SelectionError};
-pub use snapshot::{File, Person, Problem, Reason, Snapshot};
+pub use snapshot::{File, Person, Problem, Reason, Signature, Snapshot};
 
 /// A repository and what is needed to read it. Comes from configuration only.
 #[derive(Debug, Clone)]

@@ -16,8 +16,8 @@
 //!
 //! Reading order: `db` (the two databases and the macros that let one text serve both), [`inbox`],
 //! [`stack`], [`hold`], [`lease`], [`runs`], [`inventory`], [`approval`], [`token`], [`audit`],
-//! [`history`], [`queue`], [`sink`]; beside them `error`, [`installation`] and `person` (erasing
-//! one).
+//! [`history`], [`queue`], [`sink`]; beside them `error`, [`installation`], `start` and `person`
+//! (erasing one).
 
 #[macro_use]
 mod db;
@@ -37,6 +37,7 @@ pub mod queue;
 pub mod runs;
 pub mod sink;
 pub mod stack;
+mod start;
 mod target;
 pub mod token;
 
@@ -57,4 +58,5 @@ pub use queue::{LocalQueue, PutError, QueueDepth, QueueLimits, QueueMessage};
 pub use runs::{ChangeOutcome, Finish, Intent, NewRun, OpenRun, Run, Settle, Undo};
 pub use sink::{SinkChange, SinkState};
 pub use stack::{StackState, StackTarget};
+pub use start::Migration;
 pub use target::{Foreign, Reverts};
