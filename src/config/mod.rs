@@ -21,6 +21,7 @@ mod webhook;
 
 use std::{
     collections::BTreeMap,
+    fmt,
     path::{Path, PathBuf},
 };
 
@@ -63,7 +64,17 @@ pub struct Config {
     pub people: BTreeMap<Name, Person>,
     pub notify: BTreeMap<Name, Notify>,
     hash: String,
-    keys: BTreeMap<String, String>,
+    keys: Keys,
+}
+
+/// What the file says, by dotted key. Never printed: an address may be a secret.
+#[derive(Clone)]
+struct Keys(BTreeMap<String, String>);
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Keys(…)")
+    }
 }
 
 /// What a process that only receives needs of the same file. The references of all other parts are checked
@@ -112,7 +123,7 @@ impl Config {
 
     /// What the file says, key by key, as the hash sees it. The keys are dotted.
     pub fn keys(&self) -> &BTreeMap<String, String> {
-        &self.keys
+        &self.keys.0
     }
 }
 
@@ -156,7 +167,7 @@ struct Parts {
     people: BTreeMap<Name, Person>,
     notify: BTreeMap<Name, Notify>,
     hash: String,
-    keys: BTreeMap<String, String>,
+    keys: Keys,
 }
 
 fn read<T>(reader: &Reader<'_>, assemble: impl FnOnce(Parts) -> Read<T>) -> Read<T> {
@@ -202,7 +213,7 @@ fn read<T>(reader: &Reader<'_>, assemble: impl FnOnce(Parts) -> Read<T>) -> Read
         webhooks: webhooks.read(webhook::read),
         targets: targets.read(target::read),
         hash: reader::canonical_hash(document.get_ref()),
-        keys: reader::canonical_keys(document.get_ref()),
+        keys: Keys(reader::canonical_keys(document.get_ref())),
     };
     target::refuse_shared_nodes(&targets, &parts.targets);
     stack::refuse_twins(&stacks, &parts.stacks);
