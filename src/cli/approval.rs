@@ -7,12 +7,15 @@ use clap::Args;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
-use super::{Exit, Invocation, environment, output, sync::operator};
+use super::{
+    Exit, Invocation, environment, output,
+    sync::{asker, operator},
+};
 use crate::{
     app::App,
     domain::{
         approval::{Approver, Choice, Decision, Standing, Verdict, Weight},
-        audit::event::{Actor, Person},
+        audit::event::Asker,
         run::RunId,
         token::Scope,
     },
@@ -99,25 +102,23 @@ async fn decide(
 
 /// Whose decision it is: the holder's of the token in the environment, or else the user's.
 async fn voice(app: &App) -> anyhow::Result<Voice> {
-    let actor = Actor::new("cli", app.worker.clone());
     let Some(token) = environment("LOCKSTEP_TOKEN").map(SecretString::from) else {
         return Ok(Voice {
             by: Approver::Local(user()),
-            actor,
+            asker: asker(app),
             token: None,
-            person: operator(),
         });
     };
     let caller = sign_in(app, token.expose_secret().trim(), Scope::Approve)
         .await
         .context("LOCKSTEP_TOKEN cannot be used")?;
+    let asker = Asker {
+        person: caller.asker("cli").person,
+        ..asker(app)
+    };
     Ok(Voice {
-        person: Person {
-            login: Some(caller.person.clone()),
-            ..Person::default()
-        },
         by: Approver::Person(caller.person),
-        actor,
+        asker,
         token: Some(caller.token),
     })
 }

@@ -11,6 +11,7 @@ use crate::{
     app::App,
     domain::{
         audit::{
+            catalogue,
             checkpoint::{Checkpoint, VerifierKey, notes},
             verify::Flaw,
         },
@@ -27,6 +28,10 @@ pub enum Audit {
     Checkpoint(ShowCheckpoint),
     Keygen(Keygen),
     AcceptKey(AcceptKey),
+    /// Print what every type of event means, and what its payload says
+    ///
+    /// It needs no configuration.
+    Events(Events),
 }
 
 /// Walk the history and name the first thing in it that is not as it was written.
@@ -85,6 +90,9 @@ pub struct AcceptKey {
     reason: String,
 }
 
+#[derive(Debug, Args)]
+pub struct Events {}
+
 impl Audit {
     pub async fn run(self, invocation: &Invocation) -> anyhow::Result<Exit> {
         match self {
@@ -92,7 +100,20 @@ impl Audit {
             Self::Checkpoint(ShowCheckpoint {}) => show(invocation).await,
             Self::Keygen(keygen) => keygen.run(invocation),
             Self::AcceptKey(accept) => accept.run(invocation).await,
+            Self::Events(events) => events.run(invocation),
         }
+    }
+}
+
+impl Events {
+    fn run(self, invocation: &Invocation) -> anyhow::Result<Exit> {
+        let Self {} = self;
+        if invocation.is_json() {
+            output::json(&catalogue::to_json())?;
+        } else {
+            output::text(catalogue::markdown().trim_end());
+        }
+        Ok(Exit::Done)
     }
 }
 

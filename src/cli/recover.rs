@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::json;
 
-use super::{Exit, Invocation, find_target, output, sync::operator, take_target};
+use super::{Exit, Invocation, find_target, output, sync::asker, take_target};
 use crate::{
     domain::object::ObjectKey,
     sync::{
@@ -35,7 +35,7 @@ impl Recover {
         let target = find_target(&app, &self.target)?.clone();
         let holding = take_target(&app, &target.name).await?;
         let wish = Wish {
-            by: operator(),
+            by: asker(&app),
             reason,
         };
         let done = async {

@@ -13,7 +13,7 @@ use crate::{
             Approver, Choice, Decision, Difference, Electorate, Remainder, Standing, Verdict,
             Weight,
         },
-        audit::event::{Actor, EventType, NewEvent, Person},
+        audit::event::{Asker, EventType, NewEvent, Person},
         canonical::Digest,
         plan::Plan,
         run::{ChangeRecord, Outcome, RunId},
@@ -60,12 +60,10 @@ fn electorate<'a>(app: &'a App, stack: &Stack, involved: &'a [Person]) -> Electo
 #[derive(Debug, Clone)]
 pub struct Voice {
     pub by: Approver,
-    /// Where they said it.
-    pub actor: Actor,
+    /// For the history, and where they said it.
+    pub asker: Asker,
     /// The id of the token that proved who they are.
     pub token: Option<String>,
-    /// For the history.
-    pub person: Person,
 }
 
 /// A decision that is on record.
@@ -154,7 +152,7 @@ pub async fn decide(
         expires_at: now.saturating_add(stack.approval_valid),
     };
     let expires_at = decision.expires_at;
-    let event = decision_event(&stack, run, hash, &decision, weight, voice);
+    let event = decision_event(app, &stack, run, &remainder, &decision, weight, voice);
     let new = NewDecision {
         id: uuid::Uuid::now_v7().to_string(),
         stack: stack.id(),
@@ -230,9 +228,10 @@ async fn newest_run(app: &App, stack: &Stack) -> store::Result<Option<RunId>> {
 }
 
 fn decision_event(
+    app: &App,
     stack: &Stack,
     run: &RunId,
-    hash: Digest,
+    remainder: &Remainder,
     decision: &Decision,
     weight: Weight,
     voice: Voice,
@@ -243,7 +242,8 @@ fn decision_event(
     };
     let expires_at = (decision.choice == Choice::Approve).then_some(decision.expires_at);
     let payload = json!({
-        "plan": hash,
+        "plan": remainder.hash(),
+        "changes": remainder.changes.len(),
         "reason": decision.reason,
         "expires_at": expires_at,
         "authenticated": voice.token.is_some(),
@@ -254,8 +254,10 @@ fn decision_event(
         target: Some(stack.target.name.clone()),
         stack: Some(stack.name.clone()),
         run: Some(run.clone()),
-        people: vec![(part.to_owned(), voice.person)],
-        ..NewEvent::new(event_type, decision.at, voice.actor, payload)
+        people: vec![(part.to_owned(), voice.asker.on_record())],
+        ..app
+            .event(event_type, voice.asker.actor, payload)
+            .traced(voice.asker.trace.as_ref())
     }
 }
 
@@ -382,12 +384,7 @@ impl Context<'_> {
 
     /// Adds who pushed and who wrote what this run brings.
     fn with_involved(&self, people: &[Person], look: &Look) -> Vec<Person> {
-        let author = &look.wanted.author;
-        let author = Person {
-            name: Some(author.name.clone()),
-            login: None,
-            email: Some(author.email.clone()),
-        };
+        let author = look.wanted.commit.author_named();
         let pushed = self.deliveries.iter().flat_map(|delivery| {
             let authors = delivery
                 .commits

@@ -233,7 +233,7 @@ async fn put(
             "left": found.left,
         }),
     );
-    event.people = context.people(Some(&wanted.author));
+    event.people = context.people(Some(&wanted.commit));
     put_on_record(
         context,
         &wish.reason,

@@ -17,7 +17,7 @@ use reqwest::{Client, Method};
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
-use crate::support::app::{Mode, TestApp, classic, oas, policy, push_body};
+use crate::support::app::{Mode, TestApp, asker, classic, oas, policy, push_body};
 
 crate::in_both_modes! {
     an_approval_lets_exactly_what_was_held_back_go,
@@ -481,9 +481,8 @@ async fn a_run_that_fails_keeps_the_approval(mode: Mode) {
 async fn local(app: &TestApp, user: &str, run: &RunId) -> Result<Weight, DecideError> {
     let voice = Voice {
         by: Approver::Local(user.to_owned()),
-        actor: Actor::new("cli", "test"),
+        asker: asker(user),
         token: None,
-        person: Person::default(),
     };
     let decided = approval::decide(&app.app, run, Choice::Approve, voice, "it is meant").await?;
     Ok(decided.weight)
