@@ -3,5 +3,6 @@
 
 pub mod checkpoint;
 pub mod event;
+pub mod export;
 pub mod merkle;
 pub mod verify;
