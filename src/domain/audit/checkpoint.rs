@@ -353,6 +353,32 @@ fn parse_signature(line: &str) -> Option<Signature> {
     })
 }
 
+/// The notes in a file that has one after the other. What is none between them, such as a line that
+/// a crash left half written, is passed over.
+pub fn notes(file: &str) -> impl Iterator<Item = Note> {
+    let mut lines = file.lines().peekable();
+    std::iter::from_fn(move || {
+        loop {
+            lines.peek()?;
+            let mut note = String::new();
+            while let Some(line) = lines.next_if(|line| !line.is_empty()) {
+                note.push_str(line);
+                note.push('\n');
+            }
+            note.push('\n');
+            while lines.next_if(|line| line.is_empty()).is_some() {}
+            while let Some(line) = lines.next_if(|line| line.starts_with("\u{2014} ")) {
+                note.push_str(line);
+                note.push('\n');
+            }
+            while lines.next_if(|line| line.is_empty()).is_some() {}
+            if let Ok(note) = note.parse() {
+                return Some(note);
+            }
+        }
+    })
+}
+
 /// What a log says of itself: how many leaves, and their root.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checkpoint {
@@ -609,6 +635,29 @@ mod tests {
                 .parse::<Note>()
                 .is_ok()
         );
+    }
+
+    #[test]
+    fn notes_are_found_one_after_the_other_whatever_stands_between() {
+        let note = |number| {
+            let checkpoint = Checkpoint::of_history("log.example", number, "now", 1, empty());
+            checkpoint.sign(&[&key("log.example", 1)]).to_string()
+        };
+        let (first, second) = (note(0), note(1));
+        let half = &first[..first.len() - 30];
+        for file in [
+            format!("{first}{second}"),
+            format!("\n{first}\n\n{second}\n"),
+            format!("nothing\n\n{first}{half}\n\n{second}"),
+        ] {
+            let found: Vec<String> = notes(&file).map(|note| note.to_string()).collect();
+            assert_eq!(found, [first.clone(), second.clone()], "{file}");
+        }
+        assert_eq!(notes("").count(), 0);
+    }
+
+    fn empty() -> Digest {
+        Digest::of(b"")
     }
 
     #[test]

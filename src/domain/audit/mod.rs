@@ -4,5 +4,6 @@
 pub mod checkpoint;
 pub mod event;
 pub mod export;
+pub mod keys;
 pub mod merkle;
 pub mod verify;
