@@ -79,6 +79,7 @@ event_types! {
     NodeLagged = "node.lagged", "A node of a target could not be brought to a revision; it is caught up when it returns.";
     TargetRecovered = "target.recovered", "Ownership was taken anew from what is live and equal to Git.";
     HistoryBehind = "history.behind", "The database knows less than what was told before: it was restored from a backup.";
+    HistoryExported = "history.exported", "A part of the history was given out as a file.";
     NoticeFailed = "notice.failed", "Somebody who wanted to be told could not be reached, and was given up on.";
     ServerStarted = "server.started", "A process started.";
     ServerStopped = "server.stopped", "A process stopped in order.";

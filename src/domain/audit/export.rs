@@ -14,7 +14,10 @@
 //!
 //! # What a verifier does
 //!
-//! 1. `checkpoint` is signed with the key that the verifier brought along, and is of `origin`.
+//! 1. `checkpoint` is signed with the key that the verifier brought along, and is of `origin`. Where
+//!    another key signs by now, each of the `handovers`, in their order, makes one more key trusted:
+//!    an event of the type `signing-key.named` that is proved (RFC 6962) to be in a checkpoint that
+//!    a trusted key signed, and that names a trusted key as the one `before`.
 //! 2. For each line: `hash = SHA-256(0x00 ‖ header ‖ payload digest ‖ previous hash)`, where the
 //!    digests and hashes are their 32 bytes and the previous hash of the first line is `previous`
 //!    of the manifest; the header's `seq` counts up from `from` to `to`, the latter not included.
@@ -37,9 +40,10 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    checkpoint::Checkpoint,
-    event::{Event, FORMAT as HEADER_FORMAT, Header, Opening, Person, hash_of},
-    merkle::{Node, parent, verify_consistency},
+    checkpoint::{Checkpoint, VerifierKey},
+    event::{Event, EventType, FORMAT as HEADER_FORMAT, Header, Opening, Person, hash_of},
+    keys::Named,
+    merkle::{Node, parent, verify_consistency, verify_inclusion},
 };
 use crate::domain::{
     canonical::{Digest, canonical},
@@ -110,6 +114,19 @@ pub struct Proof {
     pub before: Vec<Digest>,
     pub after: Vec<Digest>,
     pub earlier: Option<Earlier>,
+    /// Every change of the signing key, from the log's first on.
+    #[serde(default)]
+    pub handovers: Vec<Handover>,
+}
+
+/// The event in which a key was named, in a tree that the key before it signed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Handover {
+    pub header: String,
+    pub payload: String,
+    pub previous: Digest,
+    pub checkpoint: String,
+    pub inclusion: Vec<Digest>,
 }
 
 /// A checkpoint that was signed before, and the proof that the newer one only added to it.
@@ -129,13 +146,13 @@ pub struct Line {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub people: Vec<Named>,
+    pub people: Vec<Disclosed>,
 }
 
 /// Whom a commitment stands for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Named {
+pub struct Disclosed {
     pub commitment: Digest,
     /// Hex.
     pub salt: String,
@@ -145,7 +162,7 @@ pub struct Named {
 
 impl Line {
     pub fn of(event: &Event, is_match: bool) -> Self {
-        let named = |opening: &Opening| Named {
+        let named = |opening: &Opening| Disclosed {
             commitment: opening.commitment,
             salt: hex::encode(opening.salt),
             value: opening.value.clone(),
@@ -215,6 +232,47 @@ pub enum Refused {
 
 fn whole(what: impl Into<String>) -> Refused {
     Refused::Whole(what.into())
+}
+
+/// The keys that may sign, from those that the reader trusts and what they handed over.
+pub fn trusted(
+    pinned: &[VerifierKey],
+    handovers: &[Handover],
+) -> Result<Vec<VerifierKey>, Refused> {
+    let mut trusted = pinned.to_vec();
+    for handover in handovers {
+        let Handover {
+            header,
+            payload,
+            previous,
+            checkpoint,
+            inclusion,
+        } = handover;
+        // One that was signed by keys before the reader's is of no use to them.
+        let Ok((checkpoint, _)) = Checkpoint::open(checkpoint, &trusted) else {
+            continue;
+        };
+        let unreadable = |_| whole("an event that names a key cannot be read");
+        let named: Named = serde_json::from_str(payload).map_err(unreadable)?;
+        let header_of: Header = serde_json::from_str(header).map_err(unreadable)?;
+        let leaf = hash_of(header, Digest::of(payload.as_bytes()), *previous);
+        let index = u64::try_from(header_of.sequence).unwrap_or(u64::MAX);
+        verify_inclusion(leaf, index, checkpoint.size, checkpoint.root, inclusion).map_err(
+            |error| {
+                whole(format!(
+                    "an event that names a key is not in the log: {error}"
+                ))
+            },
+        )?;
+        let vouches = |key: &VerifierKey| Some(key.to_string()) == named.before;
+        if header_of.event_type == EventType::SigningKeyNamed.as_str()
+            && trusted.iter().any(vouches)
+        {
+            let key = named.key.parse::<VerifierKey>();
+            trusted.push(key.map_err(|error| whole(format!("a named key is none: {error}")))?);
+        }
+    }
+    Ok(trusted)
 }
 
 /// What an export was found to hold.
