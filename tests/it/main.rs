@@ -8,6 +8,7 @@ mod chance;
 mod cli;
 mod config;
 mod crash;
+mod export;
 mod gateway_client;
 mod gateway_contract;
 mod git;
