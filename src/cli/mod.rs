@@ -5,6 +5,7 @@ mod audit;
 mod demo;
 mod diff;
 mod drift;
+mod export;
 mod history;
 mod hold;
 mod import;

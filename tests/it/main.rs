@@ -9,6 +9,7 @@ mod cli;
 mod config;
 mod crash;
 mod events;
+mod export;
 mod gateway_client;
 mod gateway_contract;
 mod git;

@@ -394,8 +394,14 @@ pub fn members(event_type: EventType) -> Vec<Member> {
             vec![CONFIG, always("listen", "The address that it listens on.")]
         }
         EventType::SigningKeyNamed => vec![
-            always("key", "The verifier key that checkpoints are signed with from here on."),
-            maybe("before", "The verifier key that signs the next checkpoint beside it."),
+            always(
+                "key",
+                "The verifier key that checkpoints are signed with from here on.",
+            ),
+            maybe(
+                "before",
+                "The verifier key that signs the next checkpoint beside it.",
+            ),
             maybe("reason", "Why the key before it does not vouch for it."),
         ],
         EventType::HistoryBroken => vec![always("message", "What was found.")],

@@ -364,10 +364,15 @@ pub fn seal(
 
 /// The hash of an event, from its parts as they are stored.
 pub fn hash(header: &str, payload: &str, previous: Digest) -> Digest {
+    hash_of(header, Digest::of(payload.as_bytes()), previous)
+}
+
+/// The same, from the digest of the payload alone.
+pub fn hash_of(header: &str, payload: Digest, previous: Digest) -> Digest {
     let mut hasher = Sha256::new();
     hasher.update([0x00]);
     hasher.update(header.as_bytes());
-    hasher.update(Digest::of(payload.as_bytes()).0);
+    hasher.update(payload.0);
     hasher.update(previous.0);
     Digest(hasher.finalize().into())
 }

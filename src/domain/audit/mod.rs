@@ -4,6 +4,7 @@
 pub mod catalogue;
 pub mod checkpoint;
 pub mod event;
+pub mod export;
 pub mod keys;
 pub mod merkle;
 pub mod trace;
