@@ -36,7 +36,7 @@ def open_checkpoint(note, keys):
     text, block = note.rsplit("\n\n", 1)
     text += "\n"
     signed = False
-    for line in block.splitlines():
+    for line in block.rstrip("\n").split("\n"):
         need(line.startswith("\u2014 "), "no signature line")
         name, signature = line[2:].split(" ", 1)
         signature = base64.b64decode(signature, validate=True)
@@ -216,7 +216,7 @@ def verify(archive, key):
     previous = bytes.fromhex(manifest["previous"])
     table = [csv_line(["sequence", "time", "type", "actor", "target", "stack", "object", "run", "status",
                        "revision", "reason", "people", "hash"])]
-    cloud = iter(archive.extractfile("events.ndjson").read().decode().splitlines())
+    cloud = iter(archive.extractfile("events.ndjson").read().decode().split("\n")[:-1])
     for text in archive.extractfile("log.ndjson"):
         line = json.loads(text)
         header, digest = json.loads(line["header"]), bytes.fromhex(line["payload_digest"])

@@ -25,7 +25,7 @@ use crate::{
     domain::{
         audit::{
             checkpoint::{Checkpoint, Note, SigningKey, VerifierKey},
-            event::{Actor, EventType, NewEvent},
+            event::{Actor, EventType},
             keys::Named,
         },
         canonical::Digest,
