@@ -83,8 +83,9 @@ async fn described(app: &App, target: &Target) -> BTreeMap<ObjectKey, BTreeSet<S
                 }
             }
             Err(error) => eprintln!(
-                "warning: what the stack {} describes cannot be read: {error}",
-                stack.name
+                "warning: what the stack {} describes cannot be read: {}",
+                stack.name,
+                output::harmless(&error.to_string())
             ),
         }
     }

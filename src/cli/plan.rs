@@ -45,7 +45,7 @@ impl Plan {
             plans.push((node, look?));
         }
         for warning in &wanted.warnings {
-            eprintln!("warning: {warning}");
+            eprintln!("warning: {}", output::harmless(&warning.to_string()));
         }
         let is_empty = plans.iter().all(|(_, look)| look.plan.is_empty());
         if invocation.is_json() {
