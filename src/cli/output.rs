@@ -9,6 +9,8 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::app::Target;
+
 pub fn text(text: &str) {
     let text = text.strip_suffix('\n').unwrap_or(text);
     println!("{}", harmless(text));
@@ -63,6 +65,30 @@ pub fn table(head: &[&str], rows: Vec<Vec<String>>) {
             .map(|(cell, width)| format!("{cell:width$}"))
             .collect();
         println!("{}", cells.join("  ").trim_end());
+    }
+}
+
+/// A gateway that could not be asked. What the others say is shown all the same.
+#[derive(Debug, Serialize)]
+pub struct Unreached {
+    target: String,
+    node: String,
+    error: String,
+}
+
+impl Unreached {
+    pub fn new(node: &Target, error: &impl ToString) -> Self {
+        Self {
+            target: node.name.clone(),
+            node: node.address.clone(),
+            error: error.to_string(),
+        }
+    }
+}
+
+pub fn unreached(nodes: &[Unreached]) {
+    for node in nodes {
+        eprintln!("error: {}: {}", node.node, harmless(&node.error));
     }
 }
 
