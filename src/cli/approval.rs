@@ -142,11 +142,17 @@ fn told(decided: &Decided, choice: Choice) -> String {
     } = decided;
     let mut text = match weight.why_not() {
         None => String::new(),
-        Some(why_not) => format!(
-            "recorded, and it does not count: {why_not}. Set LOCKSTEP_TOKEN to a token of scope \
-             approve (lockstep token create), or allow_local_approval on the stack\n"
-        ),
+        Some(why_not) => format!("recorded, and it does not count: {why_not}"),
     };
+    if *weight == Weight::Unauthenticated {
+        text.push_str(
+            ". Set LOCKSTEP_TOKEN to a token of scope approve (lockstep token create), or \
+             allow_local_approval on the stack",
+        );
+    }
+    if !text.is_empty() {
+        text.push('\n');
+    }
     match (&standing.verdict, choice) {
         (Verdict::Approved, _) => text.push_str(&format!(
             "approved until {}: {} of {stack}. A running server carries it out now; without one, \
@@ -155,7 +161,7 @@ fn told(decided: &Decided, choice: Choice) -> String {
             count(*changes),
         )),
         (Verdict::Rejected { .. }, Choice::Reject) => text.push_str(&format!(
-            "rejected: {} of {stack} stays as it is",
+            "rejected, so that it stays as it is: {} of {stack}",
             count(*changes)
         )),
         (verdict, _) => text.push_str(&format!("{stack}: {}", verdict_text(verdict))),

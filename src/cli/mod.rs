@@ -153,7 +153,7 @@ pub fn main() -> ExitCode {
     match result {
         Ok(exit) => exit.into(),
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", output::harmless(&format!("{error:#}")));
             Exit::Failed.into()
         }
     }

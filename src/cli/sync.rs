@@ -119,7 +119,8 @@ async fn run_all(invocation: &Invocation, app: &App, wish: Option<&Wish>) -> any
                 }
             }
             Err(error) => {
-                eprintln!("error: {name}: {error:#}");
+                let said = format!("error: {name}: {error:#}");
+                eprintln!("{}", output::harmless(&said));
                 shown.push(
                     json!({"stack": name, "status": "failed", "message": format!("{error:#}")}),
                 );
@@ -140,7 +141,7 @@ async fn run_all(invocation: &Invocation, app: &App, wish: Option<&Wish>) -> any
 /// Tells people at a terminal what is going on.
 pub fn progress(message: &str) {
     if std::io::stderr().is_terminal() {
-        eprintln!("{message}");
+        eprintln!("{}", output::harmless(message));
     }
 }
 

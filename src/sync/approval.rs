@@ -82,7 +82,7 @@ pub struct Decided {
 
 #[derive(Debug, thiserror::Error)]
 pub enum DecideError {
-    #[error("a reason is 1 to {LONGEST_REASON} characters")]
+    #[error("a reason is one line of 1 to {LONGEST_REASON} characters")]
     Reason,
     #[error("there is no run {0}; `lockstep history` lists them")]
     NoRun(RunId),
@@ -127,7 +127,8 @@ pub async fn decide(
 ) -> Result<Decided, DecideError> {
     let reason = reason.trim();
     let is_said = !reason.is_empty() || choice == Choice::Reject;
-    if !is_said || reason.chars().count() > LONGEST_REASON {
+    let is_text = !reason.chars().any(char::is_control);
+    if !is_said || !is_text || reason.chars().count() > LONGEST_REASON {
         return Err(DecideError::Reason);
     }
     let (stack, remainder) = held_by(app, run).await?;
@@ -136,8 +137,13 @@ pub async fn decide(
     let parked = find(app, &stack, run, &remainder).await?;
     let weight = electorate(app, &stack, &parked.people).weigh(&voice.by, choice);
     match (&voice.by, weight) {
+        // Whoever pushed it may reject it, and take that back; it is no approval.
         (Approver::Person(name), Weight::Involved) => {
-            return Err(DecideError::Involved(name.clone()));
+            let decisions = app.store.decisions(&stack.name, hash).await?;
+            let latest = decisions.iter().rfind(|decision| decision.by == voice.by);
+            if latest.is_none_or(|latest| latest.choice != Choice::Reject) {
+                return Err(DecideError::Involved(name.clone()));
+            }
         }
         (Approver::Person(name), Weight::Unknown) => {
             return Err(DecideError::Unknown(name.clone()));
@@ -184,7 +190,16 @@ async fn held_by(
     app: &App,
     run: &RunId,
 ) -> Result<(std::sync::Arc<Stack>, Remainder), DecideError> {
-    let detail = app.store.run(run).await?;
+    // What is no id at all is not for the database to refuse.
+    let is_id = run
+        .0
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    let detail = if is_id {
+        app.store.run(run).await?
+    } else {
+        None
+    };
     let detail = detail.ok_or_else(|| DecideError::NoRun(run.clone()))?;
     let name = detail.run.stack;
     let stack = app.stack(&name).cloned();

@@ -77,6 +77,8 @@ async fn after_a_lost_database_what_equals_git_is_owned_again_and_the_rest_is_li
     assert_eq!(names(&found.differing), ["classic/a"]);
     assert_eq!(names(&found.missing), ["classic/b"]);
     assert_eq!(names(&found.left), Vec::<String>::new());
+    // Nobody can tell any more which of them was ours.
+    assert_eq!(names(&found.unclaimed), ["classic/c", "classic/stray"]);
     // The run that follows makes what is missing, and touches nothing that nobody owns.
     app.push_webhook().await;
     let reports = app.run_pending().await;
