@@ -6,6 +6,7 @@ mod checkout;
 mod demo;
 mod diff;
 mod drift;
+mod export;
 mod history;
 mod hold;
 mod import;
@@ -156,7 +157,7 @@ pub fn main() -> ExitCode {
     match result {
         Ok(exit) => exit.into(),
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", output::harmless(&format!("{error:#}")));
             Exit::Failed.into()
         }
     }

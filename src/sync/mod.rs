@@ -4,10 +4,12 @@
 //! [`look`] is its first half, [`apply`] its second, `repair` what follows when it went wrong;
 //! [`recover`] resolves what a dead worker left, [`hold`] says when none may begin, [`schedule`]
 //! holds the timers, [`report`] tells what came of it. [`import`] reads a target for those who have
-//! no stack yet.
+//! no stack yet. [`start`] and [`reading`] put on record what no run does: which configuration was
+//! loaded, and who read the history.
 
 pub mod apply;
 pub mod approval;
+pub mod checkpoint;
 pub mod handwork;
 pub mod hold;
 pub mod import;
@@ -17,6 +19,7 @@ pub mod look;
 mod nodes;
 pub mod observe;
 pub mod ownership;
+pub mod reading;
 pub mod reclaim;
 mod record;
 pub mod recover;
@@ -24,6 +27,7 @@ mod repair;
 pub mod report;
 pub mod run;
 pub mod schedule;
+pub mod start;
 pub mod token;
 pub mod witness;
 pub mod worker;
