@@ -108,7 +108,7 @@ async fn voice(app: &App) -> anyhow::Result<Voice> {
             person: operator(),
         });
     };
-    let caller = sign_in(app, token.expose_secret().trim(), Scope::Approve)
+    let caller = sign_in(app, token.expose_secret().trim(), &[Scope::Approve])
         .await
         .context("LOCKSTEP_TOKEN cannot be used")?;
     Ok(Voice {

@@ -163,7 +163,7 @@ impl Running {
             tasks.spawn(report_refusals(receiver, queue, shutdown.clone()));
         }
         if let Some(api) = state.api.clone() {
-            tasks.spawn(report_failed_sign_ins(api, shutdown.clone()));
+            tasks.spawn(report_of_api(api, shutdown.clone()));
         }
         let router = http::router(state);
         tasks.spawn(http::server::serve(listener, router, shutdown.clone()));
@@ -254,14 +254,14 @@ async fn report_refusals(receiver: Arc<Receiver>, queue: Queue, shutdown: Cancel
     receiver.report_refusals(&queue).await;
 }
 
-async fn report_failed_sign_ins(api: Arc<Api>, shutdown: CancellationToken) {
+async fn report_of_api(api: Arc<Api>, shutdown: CancellationToken) {
     loop {
         tokio::select! {
             () = shutdown.cancelled() => break,
-            () = tokio::time::sleep(REFUSALS) => api.report_failed_sign_ins().await,
+            () = tokio::time::sleep(REFUSALS) => api.report().await,
         }
     }
-    api.report_failed_sign_ins().await;
+    api.report().await;
 }
 
 /// Ends at SIGTERM or Ctrl-C. They are heard from the call on, not from the first poll: whoever is

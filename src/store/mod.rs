@@ -16,8 +16,8 @@
 //!
 //! Reading order: `db` (the two databases and the macros that let one text serve both), [`inbox`],
 //! [`stack`], [`hold`], [`lease`], [`runs`], [`inventory`], [`approval`], [`token`], [`audit`],
-//! [`history`], [`queue`], [`sink`]; beside them `error`, [`installation`] and `person` (erasing
-//! one).
+//! [`history`], [`query`] (pages of everything), [`queue`], [`sink`]; beside them `error`,
+//! [`installation`] and `person` (erasing one).
 
 #[macro_use]
 mod db;
@@ -33,6 +33,7 @@ pub mod inventory;
 pub mod lease;
 mod nodes;
 mod person;
+pub mod query;
 pub mod queue;
 pub mod runs;
 pub mod sink;
@@ -53,6 +54,9 @@ pub use inventory::{Body, InventoryChange};
 pub use lease::{Holder, Lease};
 pub use nodes::{NodeProgress, NodeState};
 pub use person::Erased;
+pub use query::{
+    ApprovalEntry, ChangeEntry, Cursor, CursorError, Filter, From, LARGEST_PAGE, ObjectEntry, Page, Paging,
+};
 pub use queue::{LocalQueue, PutError, QueueDepth, QueueLimits, QueueMessage};
 pub use runs::{ChangeOutcome, Finish, Intent, NewRun, OpenRun, Run, Settle, Undo};
 pub use sink::{SinkChange, SinkState};

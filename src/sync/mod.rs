@@ -4,11 +4,12 @@
 //! [`look`] is its first half, [`apply`] its second, `repair` what follows when it went wrong;
 //! [`recover`] resolves what a dead worker left, [`hold`] says when none may begin, [`schedule`]
 //! holds the timers, [`report`] tells what came of it. [`import`] reads a target for those who have
-//! no stack yet.
+//! no stack yet; [`history`] puts together what is on record.
 
 pub mod apply;
 pub mod approval;
 pub mod handwork;
+pub mod history;
 pub mod hold;
 pub mod import;
 pub mod lease;

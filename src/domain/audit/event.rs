@@ -82,6 +82,8 @@ event_types! {
     NoticeFailed = "notice.failed", "Somebody who wanted to be told could not be reached, and was given up on.";
     ServerStarted = "server.started", "A process started.";
     ServerStopped = "server.stopped", "A process stopped in order.";
+    HistoryQueried = "history.queried", "How often a token read the history over the API, by route, over a time.";
+    HistoryExported = "history.exported", "Somebody took a report or a past configuration out of the history.";
     PersonErased = "person.erased", "A person's name and addresses were erased; the commitments stay.";
 }
 

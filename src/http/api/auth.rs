@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use serde_json::json;
 use tracing::{info, warn};
 
-use super::{super::State, Error, of_store};
+use super::{super::State, Error, limits::Limits, of_store};
 use crate::{
     app::App,
     domain::{
@@ -23,6 +23,7 @@ use crate::{
 /// What the API works with: everything that a worker has, and the count of who was turned away.
 pub struct Api {
     pub app: App,
+    pub limits: Limits,
     failed: Mutex<Failed>,
 }
 
@@ -38,6 +39,7 @@ impl Api {
             counts: BTreeMap::new(),
         };
         Self {
+            limits: Limits::new(app.now()),
             app,
             failed: Mutex::new(failed),
         }
@@ -46,6 +48,12 @@ impl Api {
     fn count(&self, refusal: Refusal) {
         let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
         *failed.counts.entry(refusal.label()).or_default() += 1;
+    }
+
+    /// Puts on record who was turned away and who read, since the last time.
+    pub async fn report(&self) {
+        self.report_failed_sign_ins().await;
+        self.limits.report_reads(&self.app).await;
     }
 
     /// Puts on record how many sign-ins failed since the last time, and why; nothing when none
@@ -80,7 +88,7 @@ impl Api {
 pub async fn caller<'a>(
     state: &'a State,
     headers: &HeaderMap,
-    scope: Scope,
+    scopes: &[Scope],
 ) -> Result<(&'a Api, Caller), Error> {
     let api = state.api.as_ref().ok_or(Error::new(
         StatusCode::NOT_FOUND,
@@ -90,7 +98,8 @@ pub async fn caller<'a>(
     let refused = |refusal: Refusal| {
         api.count(refusal);
         info!(reason = refusal.label(), "refused a request to the API");
-        let scope = scope.as_str();
+        let scopes: Vec<&str> = scopes.iter().map(|scope| scope.as_str()).collect();
+        let scope = scopes.join(" or ");
         match refusal {
             Refusal::OutOfScope => Error::told(
                 StatusCode::FORBIDDEN,
@@ -109,7 +118,7 @@ pub async fn caller<'a>(
         }
     };
     let text = bearer(headers).map_err(refused)?;
-    match sign_in(&api.app, text, scope).await {
+    match sign_in(&api.app, text, scopes).await {
         Ok(caller) => Ok((api, caller)),
         Err(SignInError::Refused(refusal)) => Err(refused(refusal)),
         Err(SignInError::Store(error)) => Err(of_store(&error)),
