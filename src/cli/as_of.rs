@@ -51,10 +51,9 @@ impl AsOf {
         let app = invocation.open().await?;
         let target = find_target(&app, &self.target)?.clone();
         let at = parse_moment(&self.at, app.now())?;
-        let past = history::as_of(&app, &target.name, at, self.object.as_ref()).await?;
+        let past = history::as_of(&app.store, &target.name, at, self.object.as_ref()).await?;
         let mut exit = Exit::Done;
-        let mut written = Vec::new();
-        let mut refused = Vec::new();
+        let mut export = Export::default();
         if let Some(into) = &self.into {
             let payload = json!({
                 "what": "as-of",
@@ -63,15 +62,15 @@ impl AsOf {
                 "object": self.object,
             });
             record(&app, Some(&target.name), payload).await?;
-            (written, refused) = write(&app, &target, &past, into, self.force)?;
-            let is_there =
-                |(_, outcome): &(Manifest, Outcome)| {
-                    !matches!(outcome, Outcome::Kept | Outcome::Failed(_))
-                };
-            if !refused.is_empty() || !written.iter().all(is_there) {
+            export = write(&app, &target, &past, into, self.force)?;
+            let is_there = |(_, outcome): &(Manifest, Outcome)| {
+                !matches!(outcome, Outcome::Kept | Outcome::Failed(_))
+            };
+            if !export.refused.is_empty() || !export.written.iter().all(is_there) {
                 exit = Exit::Failed;
             }
         }
+        let Export { written, refused } = export;
         let rests = rests_on(&past, &target, at);
         if invocation.is_json() {
             let stands: Vec<Value> = past.objects.iter().map(stand_json).collect();
@@ -107,6 +106,13 @@ impl AsOf {
         }
         Ok(exit)
     }
+}
+
+/// What came of the manifests.
+#[derive(Default)]
+struct Export {
+    written: Vec<(Manifest, Outcome)>,
+    refused: Vec<Refused>,
 }
 
 /// What the answer rests on, and what it does not know, in sentences.
@@ -172,7 +178,7 @@ fn write(
     past: &history::AsOf,
     into: &std::path::Path,
     force: bool,
-) -> anyhow::Result<(Vec<(Manifest, Outcome)>, Vec<Refused>)> {
+) -> anyhow::Result<Export> {
     let options = manifest::Options {
         org: target.org.clone(),
         ..manifest::Options::default()
@@ -207,12 +213,14 @@ fn write(
     let folder = Folder::open(into)?;
     let mut written = Vec::new();
     for mut manifest in made.manifests {
-        let own = secrets.iter().filter(|secret| secret.object == manifest.object);
+        let own = secrets
+            .iter()
+            .filter(|secret| secret.object == manifest.object);
         manifest.secrets.extend(own.cloned());
         let outcome = folder.put(&manifest, force);
         written.push((manifest, outcome));
     }
-    Ok((written, refused))
+    Ok(Export { written, refused })
 }
 
 fn word(state: &State) -> &'static str {

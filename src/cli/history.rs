@@ -11,6 +11,7 @@ use crate::{
         audit::event::{Event, EventType, Header, Person},
         moment::parse_moment,
         object::ObjectKey,
+        revision::Revision,
         run::{Outcome, RunId, RunStatus, Trigger},
     },
     http::api::view::{
@@ -235,7 +236,10 @@ fn event_type(text: &str) -> Result<EventType, String> {
         .copied();
     known.ok_or_else(|| {
         let types: Vec<&str> = EventType::ALL.iter().map(|each| each.as_str()).collect();
-        format!("there is no type {text}; the types are {}", types.join(", "))
+        format!(
+            "there is no type {text}; the types are {}",
+            types.join(", ")
+        )
     })
 }
 
@@ -348,7 +352,7 @@ impl Runs {
                     run.stack.clone(),
                     run.trigger.to_string(),
                     run.status.to_string(),
-                    short(run.revision.as_ref().map(|revision| revision.short())),
+                    short(run.revision.as_ref().map(Revision::short)),
                     run.changes.to_string(),
                     short(run.pusher.as_ref().map(ToString::to_string).as_deref()),
                 ]
@@ -381,7 +385,7 @@ impl Changes {
                     entry.change.outcome.to_string(),
                     entry.change.action.to_string(),
                     entry.change.object.to_string(),
-                    short(entry.revision.as_ref().map(|revision| revision.short())),
+                    short(entry.revision.as_ref().map(Revision::short)),
                     short(entry.pusher.as_ref().map(ToString::to_string).as_deref()),
                 ]
             });
@@ -432,23 +436,35 @@ impl Deliveries {
         };
         let page = async |paging: Paging| app.store.deliveries_page(&filter, &paging).await;
         let page = fill(from(&self.part), self.part.limit, page).await?;
-        show(invocation, "deliveries", page, DeliveryView::of, |deliveries| {
-            let rows = deliveries.iter().map(|delivery| {
-                vec![
-                    output::moment(delivery.received_at),
-                    delivery.id.clone(),
-                    delivery.event.clone(),
-                    short(delivery.repository.as_deref()),
-                    short(delivery.git_ref.as_deref()),
-                    short(delivery.after.as_ref().map(|after| after.short())),
-                    short(delivery.pusher.as_ref().map(ToString::to_string).as_deref()),
-                ]
-            });
-            let head = [
-                "RECEIVED", "DELIVERY", "EVENT", "REPOSITORY", "REF", "COMMIT", "PUSHER",
-            ];
-            output::table(&head, rows.collect());
-        })
+        show(
+            invocation,
+            "deliveries",
+            page,
+            DeliveryView::of,
+            |deliveries| {
+                let rows = deliveries.iter().map(|delivery| {
+                    vec![
+                        output::moment(delivery.received_at),
+                        delivery.id.clone(),
+                        delivery.event.clone(),
+                        short(delivery.repository.as_deref()),
+                        short(delivery.git_ref.as_deref()),
+                        short(delivery.after.as_ref().map(Revision::short)),
+                        short(delivery.pusher.as_ref().map(ToString::to_string).as_deref()),
+                    ]
+                });
+                let head = [
+                    "RECEIVED",
+                    "DELIVERY",
+                    "EVENT",
+                    "REPOSITORY",
+                    "REF",
+                    "COMMIT",
+                    "PUSHER",
+                ];
+                output::table(&head, rows.collect());
+            },
+        )
     }
 }
 
@@ -475,7 +491,13 @@ impl Approvals {
                 ]
             });
             let head = [
-                "AT", "STACK", "CHOICE", "BY", "HELD BY RUN", "LET GO RUN", "REASON",
+                "AT",
+                "STACK",
+                "CHOICE",
+                "BY",
+                "HELD BY RUN",
+                "LET GO RUN",
+                "REASON",
             ];
             output::table(&head, rows.collect());
         })
@@ -490,8 +512,17 @@ impl Life {
     async fn run(self, app: &App, invocation: &Invocation) -> anyhow::Result<()> {
         let target = find_target(app, &self.target)?;
         let now = app.now();
-        let until = self.until.map(|when| parse_moment(&when, now)).transpose()?;
-        let life = history::life(app, &target.name, &self.object, until, self.limit.into());
+        let until = self
+            .until
+            .map(|when| parse_moment(&when, now))
+            .transpose()?;
+        let life = history::life(
+            &app.store,
+            &target.name,
+            &self.object,
+            until,
+            self.limit.into(),
+        );
         let (chapters, has_more) = life.await?;
         if invocation.is_json() {
             let chapters: Vec<Value> = chapters.iter().map(chapter_json).collect();
@@ -586,7 +617,10 @@ fn chapter_text(chapter: &Chapter) -> String {
     }
     let approvals = behind.approvals.iter();
     people.extend(approvals.map(|approval| {
-        format!("{} by {}: {}", approval.choice, approval.by, approval.reason)
+        format!(
+            "{} by {}: {}",
+            approval.choice, approval.by, approval.reason
+        )
     }));
     if !people.is_empty() {
         lines.push(format!("    {}", people.join(", ")));

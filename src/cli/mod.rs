@@ -81,7 +81,7 @@ enum Command {
     Release(ownership::Release),
     Recover(recover::Recover),
     Status(status::Status),
-    History(history::History),
+    History(Box<history::History>),
     AsOf(as_of::AsOf),
     Trace(trace::Trace),
     #[command(subcommand)]

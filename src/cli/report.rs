@@ -99,17 +99,13 @@ impl Changes {
         for standing in [Standing::ByHand, Standing::Unapproved, Standing::Approved] {
             through_git(&app, &filter, standing, &mut printer).await?;
         }
-        printer.end()?;
+        printer.end();
         Ok(Exit::Done)
     }
 }
 
 /// Puts on record that something was taken out of the history at the command line.
-pub(super) async fn record(
-    app: &App,
-    target: Option<&str>,
-    payload: Value,
-) -> anyhow::Result<()> {
+pub(super) async fn record(app: &App, target: Option<&str>, payload: Value) -> anyhow::Result<()> {
     let actor = Actor::new("cli", app.worker.clone());
     let event = NewEvent {
         target: target.map(str::to_owned),
@@ -230,12 +226,11 @@ impl Printer {
         Ok(())
     }
 
-    fn end(&self) -> anyhow::Result<()> {
+    fn end(&self) {
         match self.form {
             Form::Json => output::text(&format!("], \"count\": {}}}", self.rows)),
             Form::Text | Form::Csv => eprintln!("{} rows", self.rows),
         }
-        Ok(())
     }
 }
 
@@ -293,15 +288,21 @@ fn cells(row: &Row) -> [String; 19] {
         row.object.clone(),
         row.action.clone(),
         row.outcome.clone(),
-        row.run.as_ref().map_or_else(String::new, ToString::to_string),
-        row.trigger.map_or_else(String::new, |trigger| trigger.to_string()),
-        row.commit.as_ref().map_or_else(String::new, ToString::to_string),
+        row.run
+            .as_ref()
+            .map_or_else(String::new, ToString::to_string),
+        row.trigger
+            .map_or_else(String::new, |trigger| trigger.to_string()),
+        row.commit
+            .as_ref()
+            .map_or_else(String::new, ToString::to_string),
         person(&row.author),
         person(&row.pusher),
         person(&row.operator),
         approvers.join("; "),
-        row.by_another
-            .map_or_else(String::new, |another| if another { "yes" } else { "no" }.to_owned()),
+        row.by_another.map_or_else(String::new, |another| {
+            if another { "yes" } else { "no" }.to_owned()
+        }),
         row.pull_request.clone().unwrap_or_default(),
         row.reason.clone(),
         row.notes.join("; "),

@@ -94,10 +94,9 @@ impl Store {
         let generations = raise(&mut tx, stacks, Trigger::Push, Raise::Always).await?;
         for chunk in generations.chunks(BATCH) {
             on_tx!(&mut tx, |connection| {
-                let mut insert =
-                    QueryBuilder::new(
-                        "insert into delivery_stack (delivery, stack, generation, received_at) ",
-                    );
+                let mut insert = QueryBuilder::new(
+                    "insert into delivery_stack (delivery, stack, generation, received_at) ",
+                );
                 insert.push_values(chunk, |mut row, (stack, generation)| {
                     row.push_bind(&delivery.id)
                         .push_bind(stack)

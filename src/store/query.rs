@@ -11,9 +11,7 @@
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use sqlx::{
-    Database, Encode, FromRow, QueryBuilder, Type, postgres::PgRow, sqlite::SqliteRow,
-};
+use sqlx::{Database, Encode, FromRow, QueryBuilder, Type, postgres::PgRow, sqlite::SqliteRow};
 
 use super::{
     Delivery, Run, Store,
@@ -227,6 +225,8 @@ pub struct ObjectEntry {
     pub owned: Owned,
 }
 
+const OF_EVENT: &[Key] = &[Key::Number("e.sequence")];
+
 /// A part of a condition.
 #[derive(Debug, Clone)]
 enum Piece {
@@ -339,7 +339,9 @@ impl Store {
             asked.rest.push(text("r.trigger = ", trigger.as_str()));
         }
         if let Some(words) = &filter.text {
-            asked.rest.push(words_in(&["r.message", "r.commits"], words));
+            asked
+                .rest
+                .push(words_in(&["r.message", "r.commits"], words));
         }
         asked.between(filter, Source::new("run r", KEYS, Vec::new()));
         let question = Question {
@@ -348,9 +350,12 @@ impl Store {
             sources: asked.sources,
             rest: asked.rest,
         };
-        self.page(&question, paging, |row: RunRow| Run::try_from(row), |run: &Run| {
-            Cursor::new(run.started_at, run.id.0.clone(), 0)
-        })
+        self.page(
+            &question,
+            paging,
+            |row: RunRow| Run::try_from(row),
+            |run: &Run| Cursor::new(run.started_at, run.id.0.clone(), 0),
+        )
         .await
     }
 
@@ -374,7 +379,10 @@ impl Store {
         let own = |condition| Source::new("change c", KEYS, vec![condition]);
         let mut asked = Asked::default();
         if let Some(run) = &filter.run {
-            asked.by(vec![own(text("c.run = ", &run.0))], text("c.run = ", &run.0));
+            asked.by(
+                vec![own(text("c.run = ", &run.0))],
+                text("c.run = ", &run.0),
+            );
         }
         if let Some(commit) = &filter.commit {
             let commit = text("r.revision = ", commit.as_str());
@@ -418,16 +426,61 @@ impl Store {
             sources: asked.sources,
             rest: asked.rest,
         };
-        self.page(&question, paging, |row: ChangeEntryRow| ChangeEntry::try_from(row), |entry: &ChangeEntry| {
-            Cursor::new(entry.at, entry.run.0.clone(), entry.change.position)
-        })
+        self.page(
+            &question,
+            paging,
+            |row: ChangeEntryRow| ChangeEntry::try_from(row),
+            |entry: &ChangeEntry| Cursor::new(entry.at, entry.run.0.clone(), entry.change.position),
+        )
         .await
     }
 
     /// Events, newest first by their place in the history.
     pub async fn events_page(&self, filter: &Filter, paging: &Paging) -> Result<Page<Event>> {
-        const KEYS: &[Key] = &[Key::Number("e.sequence")];
-        let own = |condition| Source::new("audit_event e", KEYS, vec![condition]);
+        let mut asked = self.asked_of_events(filter).await?;
+        if asked.sources.is_empty() {
+            asked
+                .sources
+                .push(Source::new("audit_event e", OF_EVENT, Vec::new()));
+        }
+        let (first, end) = self.sequences(filter.since, filter.until).await?;
+        for source in &mut asked.sources {
+            let column = source.keys[0].column();
+            for (comparison, bound) in [(" >= ", first), (" < ", end)] {
+                if let Some(bound) = bound {
+                    source.conditions.push(vec![
+                        Piece::Sql(column),
+                        Piece::Sql(comparison),
+                        Piece::Number(bound),
+                    ]);
+                }
+            }
+        }
+        for (sql, moment) in [("e.at >= ", filter.since), ("e.at < ", filter.until)] {
+            if let Some(moment) = moment {
+                asked.rest.push(number(sql, moment));
+            }
+        }
+        let question = Question {
+            columns: "e.sequence, e.header, e.payload, e.previous, e.hash",
+            join: "audit_event e on e.sequence = l.k1",
+            sources: asked.sources,
+            rest: asked.rest,
+        };
+        let page = self
+            .page(&question, paging, Ok, |row: &EventRow| {
+                Cursor::of_event(row.sequence)
+            })
+            .await?;
+        Ok(Page {
+            items: self.with_people(page.items).await?,
+            before: page.before,
+            after: page.after,
+        })
+    }
+
+    async fn asked_of_events(&self, filter: &Filter) -> Result<Asked> {
+        let own = |condition| Source::new("audit_event e", OF_EVENT, vec![condition]);
         let mut asked = Asked::default();
         if let Some(commit) = &filter.commit {
             let mut sources = vec![own(text("e.pushed = ", commit.as_str()))];
@@ -473,7 +526,10 @@ impl Store {
                 &object,
             ));
             either.push(Piece::Sql("))"));
-            let sources = vec![own(named), Source::new("audit_object o", LISTED, vec![listed])];
+            let sources = vec![
+                own(named),
+                Source::new("audit_object o", LISTED, vec![listed]),
+            ];
             asked.by(sources, either);
         }
         for (sql, value) in [
@@ -500,43 +556,7 @@ impl Store {
         if let Some(words) = &filter.text {
             asked.rest.push(words_in(&["e.payload"], words));
         }
-        if asked.sources.is_empty() {
-            asked.sources.push(Source::new("audit_event e", KEYS, Vec::new()));
-        }
-        let (first, end) = self.sequences(filter.since, filter.until).await?;
-        for source in &mut asked.sources {
-            let column = source.keys[0].column();
-            for (comparison, bound) in [(" >= ", first), (" < ", end)] {
-                if let Some(bound) = bound {
-                    source.conditions.push(vec![
-                        Piece::Sql(column),
-                        Piece::Sql(comparison),
-                        Piece::Number(bound),
-                    ]);
-                }
-            }
-        }
-        for (sql, moment) in [("e.at >= ", filter.since), ("e.at < ", filter.until)] {
-            if let Some(moment) = moment {
-                asked.rest.push(number(sql, moment));
-            }
-        }
-        let question = Question {
-            columns: "e.sequence, e.header, e.payload, e.previous, e.hash",
-            join: "audit_event e on e.sequence = l.k1",
-            sources: asked.sources,
-            rest: asked.rest,
-        };
-        let page = self
-            .page(&question, paging, Ok, |row: &EventRow| {
-                Cursor::of_event(row.sequence)
-            })
-            .await?;
-        Ok(Page {
-            items: self.with_people(page.items).await?,
-            before: page.before,
-            after: page.after,
-        })
+        Ok(asked)
     }
 
     /// Deliveries, newest first by when they were received.
@@ -575,7 +595,11 @@ impl Store {
             asked.by(sources, any);
         }
         if let Some(stack) = &filter.stack {
-            let source = Source::new("delivery_stack s", OF_STACK, vec![text("s.stack = ", stack)]);
+            let source = Source::new(
+                "delivery_stack s",
+                OF_STACK,
+                vec![text("s.stack = ", stack)],
+            );
             let mut exists = text(
                 "exists (select 1 from delivery_stack s where s.delivery = d.id and s.stack = ",
                 stack,
@@ -598,7 +622,9 @@ impl Store {
             asked.rest.push(exists);
         }
         if let Some(words) = &filter.text {
-            asked.rest.push(words_in(&["d.commits", "d.git_ref"], words));
+            asked
+                .rest
+                .push(words_in(&["d.commits", "d.git_ref"], words));
         }
         asked.between(filter, Source::new("delivery d", KEYS, Vec::new()));
         let question = Question {
@@ -607,9 +633,12 @@ impl Store {
             sources: asked.sources,
             rest: asked.rest,
         };
-        self.page(&question, paging, |row: DeliveryRow| Delivery::try_from(row), |delivery: &Delivery| {
-            Cursor::new(delivery.received_at, delivery.id.clone(), 0)
-        })
+        self.page(
+            &question,
+            paging,
+            |row: DeliveryRow| Delivery::try_from(row),
+            |delivery: &Delivery| Cursor::new(delivery.received_at, delivery.id.clone(), 0),
+        )
         .await
     }
 
@@ -659,9 +688,12 @@ impl Store {
             sources: asked.sources,
             rest: asked.rest,
         };
-        self.page(&question, paging, |row: ApprovalRow| ApprovalEntry::try_from(row), |entry: &ApprovalEntry| {
-            Cursor::new(entry.at, entry.id.clone(), 0)
-        })
+        self.page(
+            &question,
+            paging,
+            |row: ApprovalRow| ApprovalEntry::try_from(row),
+            |entry: &ApprovalEntry| Cursor::new(entry.at, entry.id.clone(), 0),
+        )
         .await
     }
 
@@ -683,7 +715,10 @@ impl Store {
         for (sql, value) in [
             ("i.target = ", filter.target.clone()),
             ("i.stack = ", filter.stack.clone()),
-            ("i.object = ", filter.object.as_ref().map(ToString::to_string)),
+            (
+                "i.object = ",
+                filter.object.as_ref().map(ToString::to_string),
+            ),
             ("i.path = ", filter.path.clone()),
             ("i.run = ", filter.run.as_ref().map(ToString::to_string)),
         ] {
@@ -1038,7 +1073,11 @@ impl Store {
     {
         let limit = paging.rows();
         let is_exact = question.rest.is_empty();
-        let look = if is_exact { limit + 1 } else { LOOK.max(limit + 1) };
+        let look = if is_exact {
+            limit + 1
+        } else {
+            LOOK.max(limit + 1)
+        };
         let rows: Vec<R> = on_pool!(self, |pool| {
             let mut select = QueryBuilder::new("");
             question.push_page(&mut select, paging, look, limit + 1);

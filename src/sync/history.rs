@@ -173,13 +173,12 @@ pub struct Chapter {
 /// The life of an object, newest first, from a moment back: what runs did to it, and what was seen
 /// to have been done by others. With whether there is more before that.
 pub async fn life(
-    app: &App,
+    store: &Store,
     target: &str,
     object: &ObjectKey,
     until: Option<i64>,
     limit: usize,
 ) -> store::Result<(Vec<Chapter>, bool)> {
-    let store = &app.store;
     let filter = Filter {
         target: Some(target.to_owned()),
         object: Some(object.clone()),
@@ -660,7 +659,10 @@ async fn deliveries_of(store: &Store, run: &RunId) -> store::Result<Vec<Delivery
         run: Some(run.clone()),
         ..Filter::default()
     };
-    Ok(store.deliveries_page(&filter, &Paging::of(TRACED)).await?.items)
+    Ok(store
+        .deliveries_page(&filter, &Paging::of(TRACED))
+        .await?
+        .items)
 }
 
 pub async fn trace_commit(store: &Store, commit: Revision) -> store::Result<CommitTrace> {
@@ -739,19 +741,18 @@ pub enum State {
 }
 
 pub async fn as_of(
-    app: &App,
+    store: &Store,
     target: &str,
     at: i64,
     object: Option<&ObjectKey>,
 ) -> store::Result<AsOf> {
-    let store = &app.store;
     let entries = store.last_changes(target, object, at).await?;
     let wanted: Vec<_> = entries
         .iter()
         .flat_map(|entry| [entry.change.before, entry.change.after])
         .flatten()
         .collect();
-    let mut bodies = store.bodies(&wanted).await?;
+    let bodies = store.bodies(&wanted).await?;
     // A moment itself is within.
     let until = Some(at.saturating_add(1));
     let seen = Filter {
@@ -763,7 +764,9 @@ pub async fn as_of(
     for entry in entries {
         let change = &entry.change;
         let after = change.after.and_then(|digest| bodies.get(&digest).cloned());
-        let before = change.before.and_then(|digest| bodies.get(&digest).cloned());
+        let before = change
+            .before
+            .and_then(|digest| bodies.get(&digest).cloned());
         let lost = |what: Option<String>| {
             what.map_or_else(
                 || State::Unknown("what it said is not on record".to_owned()),
@@ -772,11 +775,11 @@ pub async fn as_of(
         };
         let state = match (change.outcome, change.action) {
             (Outcome::Applied, Action::Create | Action::Update | Action::Adopt) => lost(after),
-            (Outcome::Applied, Action::Delete | Action::Replace | Action::Forget) => State::Absent,
+            (Outcome::Applied, Action::Delete | Action::Replace | Action::Forget)
+            | (Outcome::Repaired, Action::Create) => State::Absent,
             (Outcome::Applied, Action::Release) => State::Unknown(
                 "the stack had let go of it; what others made of it is not on record".to_owned(),
             ),
-            (Outcome::Repaired, Action::Create) => State::Absent,
             (Outcome::Repaired, _) => lost(before),
             _ => State::Unknown("whether its last change had reached it was not known".to_owned()),
         };
@@ -800,7 +803,6 @@ pub async fn as_of(
             rests_on: entry,
         });
     }
-    bodies.clear();
     let owned: BTreeSet<&ObjectKey> = objects
         .iter()
         .filter(|stand| !matches!(stand.state, State::Absent))

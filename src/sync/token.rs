@@ -114,7 +114,7 @@ pub async fn sign_in(app: &App, text: &str, scopes: &[Scope]) -> Result<Caller, 
     let now = app.now();
     let opened = scopes.iter().map(|&scope| token.opens(&shown, scope, now));
     opened
-        .reduce(|one, other| one.or(other))
+        .reduce(Result::or)
         .unwrap_or(Err(Refusal::OutOfScope))?;
     if !app.people.contains_key(&token.person) {
         return Err(Refusal::NoPerson.into());

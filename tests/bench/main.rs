@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "a benchmark may panic")]
 
 mod apply;
+mod history;
 mod ingest;
 mod plan;
 mod refill;
@@ -30,6 +31,10 @@ fn main() {
     }
     if wants("refill") {
         runtime.block_on(refill::run());
+    }
+    // Fills a database, so only by its name.
+    if chosen.iter().any(|chosen| chosen == "history") {
+        runtime.block_on(history::run());
     }
     if wants("plan") {
         runtime.block_on(plan::run());

@@ -80,7 +80,12 @@ impl Limits {
             .map_err(|_| TooMuch::OfEverybody)?;
         let mut reads = self.reads.lock().unwrap_or_else(PoisonError::into_inner);
         let who = (caller.token.clone(), caller.person.clone());
-        *reads.counts.entry(who).or_default().entry(route).or_default() += 1;
+        *reads
+            .counts
+            .entry(who)
+            .or_default()
+            .entry(route)
+            .or_default() += 1;
         Ok(place)
     }
 

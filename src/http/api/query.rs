@@ -412,8 +412,14 @@ async fn run(
         ..Filter::default()
     };
     let whole = Paging::of(crate::store::LARGEST_PAGE);
-    let deliveries = store.deliveries_page(&of_run, &whole).await.map_err(failed)?;
-    let mut behind = store.approvals_behind(&[id.clone()]).await.map_err(failed)?;
+    let deliveries = store
+        .deliveries_page(&of_run, &whole)
+        .await
+        .map_err(failed)?;
+    let mut behind = store
+        .approvals_behind(std::slice::from_ref(&id))
+        .await
+        .map_err(failed)?;
     let approvals = behind.remove(&id).unwrap_or_default();
     let whole = WholeRun {
         run: RunView::of(&run),
@@ -497,7 +503,7 @@ async fn objects(
         return Err(invalid(
             "objects are as they are now, in one order: since, until and after do not go with \
              them"
-            .to_owned(),
+                .to_owned(),
         ));
     }
     page!(state, headers, asked, "objects", objects_page, ObjectView)
@@ -516,7 +522,14 @@ async fn deliveries(
     headers: HeaderMap,
     asked: Asked<DeliveryQuestions>,
 ) -> Result<Response<Body>, Error> {
-    page!(state, headers, asked, "deliveries", deliveries_page, DeliveryView)
+    page!(
+        state,
+        headers,
+        asked,
+        "deliveries",
+        deliveries_page,
+        DeliveryView
+    )
 }
 
 /// What people decided on plans that waited, newest first.
@@ -532,7 +545,14 @@ async fn approvals(
     headers: HeaderMap,
     asked: Asked<ApprovalQuestions>,
 ) -> Result<Response<Body>, Error> {
-    page!(state, headers, asked, "approvals", approvals_page, ApprovalView)
+    page!(
+        state,
+        headers,
+        asked,
+        "approvals",
+        approvals_page,
+        ApprovalView
+    )
 }
 
 /// Every stack of the configuration and how it stands.
