@@ -55,8 +55,8 @@ pub use lease::{Holder, Lease};
 pub use nodes::{NodeProgress, NodeState};
 pub use person::Erased;
 pub use query::{
-    ApprovalEntry, ChangeEntry, Cursor, CursorError, Filter, From, LARGEST_PAGE, ObjectEntry, Page,
-    Paging,
+    ApprovalEntry, ChangeEntry, Cursor, CursorError, Filter, From, LARGEST_PAGE, LOOK, ObjectEntry,
+    Page, Paging,
 };
 pub use queue::{LocalQueue, PutError, QueueDepth, QueueLimits, QueueMessage};
 pub use runs::{ChangeOutcome, Finish, Intent, NewRun, OpenRun, Run, Settle, Undo};

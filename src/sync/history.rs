@@ -753,13 +753,11 @@ pub async fn as_of(
         .flatten()
         .collect();
     let bodies = store.bodies(&wanted).await?;
-    // A moment itself is within.
-    let until = Some(at.saturating_add(1));
-    let seen = Filter {
-        target: Some(target.to_owned()),
-        until,
-        ..Filter::default()
-    };
+    let changed: Vec<ObjectKey> = entries
+        .iter()
+        .map(|entry| entry.change.object.clone())
+        .collect();
+    let drifts = store.last_drifts(target, &changed, at).await?;
     let mut objects = Vec::new();
     for entry in entries {
         let change = &entry.change;
@@ -784,18 +782,7 @@ pub async fn as_of(
             _ => State::Unknown("whether its last change had reached it was not known".to_owned()),
         };
         let since = entry.finished_at.unwrap_or(entry.at);
-        let drift = Filter {
-            object: Some(change.object.clone()),
-            types: vec![EventType::DriftObserved],
-            since: Some(since),
-            ..seen.clone()
-        };
-        let drift = all(1, async |paging| store.events_page(&drift, &paging).await).await?;
-        let drifted = drift.first().and_then(|event| {
-            let header: Header = serde_json::from_str(&event.header).ok()?;
-            // What a run saw beside itself is put back or told of by that run.
-            (header.run.as_ref() != Some(&entry.run)).then_some(header.at)
-        });
+        let drifted = drifts.get(&change.object).copied().filter(|at| *at > since);
         objects.push(Stand {
             object: change.object.clone(),
             state,
@@ -809,8 +796,11 @@ pub async fn as_of(
         .map(|stand| &stand.object)
         .collect();
     let appeared = Filter {
+        target: Some(target.to_owned()),
         types: vec![EventType::ForeignAppeared],
-        ..seen
+        // The moment itself is within.
+        until: Some(at.saturating_add(1)),
+        ..Filter::default()
     };
     let appeared = all(1_000, async |paging| {
         store.events_page(&appeared, &paging).await
