@@ -33,7 +33,7 @@ use crate::domain::{
 };
 
 /// How many rows a page looks at, at most, for what no index answers.
-pub const LOOK: i64 = 5_000;
+pub const LOOK: i64 = 1_000;
 
 /// How many items a page has at most.
 pub const LARGEST_PAGE: i64 = 1_000;
@@ -1027,6 +1027,35 @@ impl Store {
         row.map(Run::try_from).transpose()
     }
 
+    /// The deliveries that these runs stand for, in the order of their receipt, by run.
+    pub async fn deliveries_for(&self, ids: &[RunId]) -> Result<BTreeMap<RunId, Vec<Delivery>>> {
+        let mut found: BTreeMap<RunId, Vec<Delivery>> = BTreeMap::new();
+        for chunk in ids.chunks(super::db::BATCH) {
+            let rows: Vec<DeliveryOfRunRow> = on_pool!(self, |pool| {
+                let mut select = QueryBuilder::new(concat!(
+                    "select x.run, ",
+                    delivery_columns!(),
+                    " from run_delivery x join delivery d on d.id = x.delivery where x.run in ("
+                ));
+                let mut listed = select.separated(", ");
+                for id in chunk {
+                    listed.push_bind(id.0.clone());
+                }
+                select.push(") order by received_at, id");
+                select
+                    .build_query_as()
+                    .persistent(false)
+                    .fetch_all(pool)
+                    .await?
+            });
+            for row in rows {
+                let run = RunId(row.run);
+                found.entry(run).or_default().push(row.delivery.try_into()?);
+            }
+        }
+        Ok(found)
+    }
+
     async fn runs_of(&self, commit: &Revision) -> Result<Vec<String>> {
         Ok(on_pool!(self, |pool| {
             sqlx::query_scalar(
@@ -1467,6 +1496,13 @@ impl TryFrom<ChangeEntryRow> for ChangeEntry {
             finished_at: row.finished_at,
         })
     }
+}
+
+#[derive(sqlx::FromRow)]
+struct DeliveryOfRunRow {
+    run: String,
+    #[sqlx(flatten)]
+    delivery: DeliveryRow,
 }
 
 #[derive(sqlx::FromRow)]

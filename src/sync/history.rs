@@ -588,17 +588,19 @@ pub async fn trace_object(store: &Store, object: &ObjectKey) -> store::Result<Ve
     };
     let owned = store.objects_page(&filter, &Paging::of(TRACED)).await?;
     let changes = store.changes_page(&filter, &Paging::of(TRACED)).await?;
-    let targets = owned.items.iter().map(|entry| &entry.target);
-    let targets: BTreeSet<String> = targets
-        .chain(changes.items.iter().map(|entry| &entry.target))
-        .cloned()
-        .collect();
-    let mut traces = Vec::new();
-    for target in targets {
-        let here = owned.items.iter().filter(|entry| entry.target == target);
-        traces.push(trace_one(store, &target, object, here.cloned().collect()).await?);
+    let mut traces: BTreeMap<String, ObjectTrace> = BTreeMap::new();
+    let start = |target: &String| ObjectTrace::start(target, object);
+    for entry in owned.items {
+        let trace = traces.entry(entry.target.clone());
+        let trace = trace.or_insert_with_key(start);
+        trace.live.push(entry);
     }
-    Ok(traces)
+    for entry in changes.items {
+        let trace = traces.entry(entry.target.clone());
+        let trace = trace.or_insert_with_key(start);
+        trace.last.get_or_insert(entry);
+    }
+    complete(store, traces.into_values().collect()).await
 }
 
 pub async fn trace_path(store: &Store, path: &str) -> store::Result<Vec<ObjectTrace>> {
@@ -607,62 +609,58 @@ pub async fn trace_path(store: &Store, path: &str) -> store::Result<Vec<ObjectTr
         ..Filter::default()
     };
     let owned = store.objects_page(&filter, &Paging::of(TRACED)).await?;
-    let mut by_object: BTreeMap<(String, ObjectKey), Vec<ObjectEntry>> = BTreeMap::new();
+    let mut traces: BTreeMap<(String, ObjectKey), ObjectTrace> = BTreeMap::new();
     for entry in owned.items {
         let place = (entry.target.clone(), entry.object.clone());
-        by_object.entry(place).or_default().push(entry);
+        let trace = traces
+            .entry(place)
+            .or_insert_with_key(|(target, object)| ObjectTrace::start(target, object));
+        trace.live.push(entry);
     }
-    let mut traces = Vec::new();
-    for ((target, object), live) in by_object {
-        traces.push(trace_one(store, &target, &object, live).await?);
+    complete(store, traces.into_values().collect()).await
+}
+
+impl ObjectTrace {
+    fn start(target: &str, object: &ObjectKey) -> Self {
+        Self {
+            target: target.to_owned(),
+            object: object.clone(),
+            live: Vec::new(),
+            last: None,
+            run: None,
+            deliveries: Vec::new(),
+            behind: Behind::default(),
+        }
+    }
+}
+
+/// Goes on from where objects are to their last change, its run, and who is behind that.
+async fn complete(store: &Store, mut traces: Vec<ObjectTrace>) -> store::Result<Vec<ObjectTrace>> {
+    for trace in &mut traces {
+        if trace.last.is_none() {
+            let filter = Filter {
+                target: Some(trace.target.clone()),
+                object: Some(trace.object.clone()),
+                ..Filter::default()
+            };
+            let last = all(1, async |paging| store.changes_page(&filter, &paging).await).await?;
+            trace.last = last.into_iter().next();
+        }
+    }
+    let runs = traces.iter().filter_map(|trace| trace.last.as_ref());
+    let runs: BTreeSet<RunId> = runs.map(|last| last.run.clone()).collect();
+    let runs: Vec<RunId> = runs.into_iter().collect();
+    let known = store.runs_by_id(&runs).await?;
+    let deliveries = store.deliveries_for(&runs).await?;
+    let behind = behind(store, &runs).await?;
+    for trace in &mut traces {
+        if let Some(last) = &trace.last {
+            trace.run = known.get(&last.run).cloned();
+            trace.deliveries = deliveries.get(&last.run).cloned().unwrap_or_default();
+            trace.behind = behind.get(&last.run).cloned().unwrap_or_default();
+        }
     }
     Ok(traces)
-}
-
-async fn trace_one(
-    store: &Store,
-    target: &str,
-    object: &ObjectKey,
-    live: Vec<ObjectEntry>,
-) -> store::Result<ObjectTrace> {
-    let filter = Filter {
-        target: Some(target.to_owned()),
-        object: Some(object.clone()),
-        ..Filter::default()
-    };
-    let last = all(1, async |paging| store.changes_page(&filter, &paging).await).await?;
-    let last = last.into_iter().next();
-    let mut trace = ObjectTrace {
-        target: target.to_owned(),
-        object: object.clone(),
-        live,
-        last,
-        run: None,
-        deliveries: Vec::new(),
-        behind: Behind::default(),
-    };
-    let Some(run) = trace.last.as_ref().map(|entry| entry.run.clone()) else {
-        return Ok(trace);
-    };
-    trace.run = store
-        .runs_by_id(std::slice::from_ref(&run))
-        .await?
-        .remove(&run);
-    trace.deliveries = deliveries_of(store, &run).await?;
-    let mut of_run = behind(store, std::slice::from_ref(&run)).await?;
-    trace.behind = of_run.remove(&run).unwrap_or_default();
-    Ok(trace)
-}
-
-async fn deliveries_of(store: &Store, run: &RunId) -> store::Result<Vec<Delivery>> {
-    let filter = Filter {
-        run: Some(run.clone()),
-        ..Filter::default()
-    };
-    Ok(store
-        .deliveries_page(&filter, &Paging::of(TRACED))
-        .await?
-        .items)
 }
 
 pub async fn trace_commit(store: &Store, commit: Revision) -> store::Result<CommitTrace> {

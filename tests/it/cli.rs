@@ -769,7 +769,7 @@ async fn an_auditor_asks_for_runs_changes_the_past_and_a_report() {
     );
     let (code, out, err) = desk.run(&["validate", "past"]).await;
     assert_eq!(code, 0, "{out}{err}");
-    let written = std::fs::read_to_string(desk.folder.path().join("past/classic/users.json"))
+    let written = std::fs::read_to_string(desk.folder.path().join("past/apis/users.json"))
         .unwrap_or_else(|error| panic!("{error}: {past}"));
     assert!(
         written.contains("http://two.test/") && written.contains("env://LOCKSTEP_"),
