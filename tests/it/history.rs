@@ -369,10 +369,7 @@ async fn pages_stay_as_they_are_while_the_history_grows(mode: Mode) {
     }
     // The same of runs and changes, which go by time.
     for rate in 10..13 {
-        app.repo.write(
-            "gold.json",
-            policy("gold", "ping", rate),
-        );
+        app.repo.write("gold.json", policy("gold", "ping", rate));
         app.push_well("again").await;
     }
     let whole = store
@@ -679,7 +676,9 @@ async fn pages_of_other_sites_get_nothing(mode: Mode) {
     );
     let asked = Client::new().request(reqwest::Method::OPTIONS, app.url("/api/v1/runs"));
     let asked = send(asked.header("origin", "https://evil.example")).await;
-    assert_eq!(asked.status(), 403);
+    assert!(!asked.status().is_success());
+    let allows = |name: &reqwest::header::HeaderName| name.as_str().starts_with("access-control");
+    assert!(!asked.headers().keys().any(allows));
     app.finish().await;
 }
 
@@ -790,10 +789,7 @@ async fn the_life_of_an_object_names_runs_people_and_handwork(mode: Mode) {
     );
     assert_eq!(update.revision.as_ref().unwrap().as_str(), app.repo.head());
     assert_eq!(update.path.as_deref(), Some("apis/ping.json"));
-    assert_eq!(
-        update.behind.pusher.as_ref().unwrap().login.as_deref(),
-        Some("ada")
-    );
+    assert_eq!(update.behind.pusher.as_ref().unwrap().to_string(), "ada");
     assert!(update.behind.author.is_some());
     assert_eq!(update.outcome, Some(Outcome::Applied));
     let (first, more) = history::life(store, "production", &key("classic/ping"), None, 1)
@@ -954,7 +950,7 @@ async fn a_report_has_what_was_done_beside_git_and_by_whom(mode: Mode) {
     for row in &rows {
         assert_eq!(row.standing, history::Standing::Unapproved);
         assert_eq!(row.by_another, None);
-        assert_eq!(row.pusher.as_ref().unwrap().login.as_deref(), Some("ada"));
+        assert_eq!(row.pusher.as_ref().unwrap().to_string(), "ada");
         assert!(row.author.is_some());
         assert!(row.notes[0].contains("no approval"), "{:?}", row.notes);
     }
@@ -1036,9 +1032,6 @@ async fn every_route_is_in_the_document_and_every_path_of_it_is_served() {
         .unwrap();
     assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
     assert!(document["info"]["title"].is_string() && document["info"]["version"].is_string());
-    // It comes back as it is read.
-    let read: utoipa::openapi::OpenApi = serde_json::from_value(document.clone()).unwrap();
-    assert_eq!(serde_json::to_value(&read).unwrap(), document);
     let mut wanted = BTreeSet::new();
     references(&document, &mut wanted);
     assert!(!wanted.is_empty());
@@ -1056,6 +1049,13 @@ async fn every_route_is_in_the_document_and_every_path_of_it_is_served() {
             let name = operation["operationId"].as_str().unwrap().to_owned();
             assert!(names.insert(name), "{path}: two operations of one name");
             assert!(!operation["responses"].as_object().unwrap().is_empty());
+            for answer in operation["responses"].as_object().unwrap().values() {
+                assert!(answer["description"].is_string(), "{path}: {answer}");
+            }
+            for parameter in operation["parameters"].as_array().into_iter().flatten() {
+                assert!(parameter["schema"].is_object(), "{path}: {parameter}");
+                assert!(["path", "query"].contains(&parameter["in"].as_str().unwrap()));
+            }
             assert!(
                 operation["summary"].is_string(),
                 "{path} says nothing of itself"
