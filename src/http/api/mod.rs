@@ -127,8 +127,8 @@ struct Why {
     post, path = "/api/v1/runs/{id}/approve", params(("id" = String, Path)), tag = "decisions",
     request_body = Why,
     responses(
-        (status = 200, body = Value), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
-        (status = 404, body = ErrorBody), (status = 409, body = ErrorBody), (status = 422, body = ErrorBody),
+        (status = 200, description = "What was asked for", body = Value), (status = 401, description = "There is no valid token in the request", body = ErrorBody), (status = 403, description = "The token is not for that", body = ErrorBody),
+        (status = 404, description = "There is no such thing", body = ErrorBody), (status = 409, description = "It cannot be done as things stand", body = ErrorBody), (status = 422, description = "Something of what is asked is wrong; the message names it", body = ErrorBody),
     )
 )]
 async fn approve(
@@ -145,8 +145,8 @@ async fn approve(
     post, path = "/api/v1/runs/{id}/reject", params(("id" = String, Path)), tag = "decisions",
     request_body = Why,
     responses(
-        (status = 200, body = Value), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
-        (status = 404, body = ErrorBody), (status = 409, body = ErrorBody), (status = 422, body = ErrorBody),
+        (status = 200, description = "What was asked for", body = Value), (status = 401, description = "There is no valid token in the request", body = ErrorBody), (status = 403, description = "The token is not for that", body = ErrorBody),
+        (status = 404, description = "There is no such thing", body = ErrorBody), (status = 409, description = "It cannot be done as things stand", body = ErrorBody), (status = 422, description = "Something of what is asked is wrong; the message names it", body = ErrorBody),
     )
 )]
 async fn reject(
@@ -218,8 +218,8 @@ fn undecided(error: &DecideError) -> Error {
     post, path = "/api/v1/stacks/{name}/sync", params(("name" = String, Path)), tag = "decisions",
     request_body = Why,
     responses(
-        (status = 202, body = Value), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
-        (status = 404, body = ErrorBody), (status = 409, body = ErrorBody), (status = 422, body = ErrorBody),
+        (status = 202, description = "It is asked for, and on its way", body = Value), (status = 401, description = "There is no valid token in the request", body = ErrorBody), (status = 403, description = "The token is not for that", body = ErrorBody),
+        (status = 404, description = "There is no such thing", body = ErrorBody), (status = 409, description = "It cannot be done as things stand", body = ErrorBody), (status = 422, description = "Something of what is asked is wrong; the message names it", body = ErrorBody),
     )
 )]
 async fn sync(
@@ -274,8 +274,8 @@ struct HoldWish {
     post, path = "/api/v1/stacks/{name}/hold", params(("name" = String, Path)), tag = "decisions",
     request_body = HoldWish,
     responses(
-        (status = 200, body = Value), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
-        (status = 404, body = ErrorBody), (status = 409, body = ErrorBody), (status = 422, body = ErrorBody),
+        (status = 200, description = "What was asked for", body = Value), (status = 401, description = "There is no valid token in the request", body = ErrorBody), (status = 403, description = "The token is not for that", body = ErrorBody),
+        (status = 404, description = "There is no such thing", body = ErrorBody), (status = 409, description = "It cannot be done as things stand", body = ErrorBody), (status = 422, description = "Something of what is asked is wrong; the message names it", body = ErrorBody),
     )
 )]
 async fn put_on_hold(
@@ -312,8 +312,8 @@ async fn put_on_hold(
     post, path = "/api/v1/stacks/{name}/release", params(("name" = String, Path)), tag = "decisions",
     request_body = Why,
     responses(
-        (status = 200, body = Value), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
-        (status = 404, body = ErrorBody), (status = 409, body = ErrorBody), (status = 422, body = ErrorBody),
+        (status = 200, description = "What was asked for", body = Value), (status = 401, description = "There is no valid token in the request", body = ErrorBody), (status = 403, description = "The token is not for that", body = ErrorBody),
+        (status = 404, description = "There is no such thing", body = ErrorBody), (status = 409, description = "It cannot be done as things stand", body = ErrorBody), (status = 422, description = "Something of what is asked is wrong; the message names it", body = ErrorBody),
     )
 )]
 async fn release(

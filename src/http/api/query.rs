@@ -373,8 +373,8 @@ macro_rules! page {
 #[utoipa::path(
     get, path = "/api/v1/runs", params(RunQuestions), tag = "history",
     responses(
-        (status = 200, body = List<RunView>), (status = 304, description = "As the ETag says"),
-        (status = 401, body = ErrorBody), (status = 422, body = ErrorBody), (status = 429, body = ErrorBody),
+        (status = 200, description = "What was asked for", body = List<RunView>), (status = 304, description = "As the ETag says"),
+        (status = 401, description = "There is no valid token in the request", body = ErrorBody), (status = 422, description = "Something of what is asked is wrong; the message names it", body = ErrorBody), (status = 429, description = "The token asks too often; Retry-After says when to go on", body = ErrorBody),
     )
 )]
 async fn runs(
@@ -389,8 +389,8 @@ async fn runs(
 #[utoipa::path(
     get, path = "/api/v1/runs/{id}", params(("id" = String, Path, description = "The run's id")), tag = "history",
     responses(
-        (status = 200, body = WholeRun), (status = 304, description = "As the ETag says"),
-        (status = 401, body = ErrorBody), (status = 404, body = ErrorBody), (status = 429, body = ErrorBody),
+        (status = 200, description = "What was asked for", body = WholeRun), (status = 304, description = "As the ETag says"),
+        (status = 401, description = "There is no valid token in the request", body = ErrorBody), (status = 404, description = "There is no such thing", body = ErrorBody), (status = 429, description = "The token asks too often; Retry-After says when to go on", body = ErrorBody),
     )
 )]
 async fn run(
@@ -435,8 +435,8 @@ const NO_RUN: Error = Error::new(StatusCode::NOT_FOUND, "not_found", "there is n
 #[utoipa::path(
     get, path = "/api/v1/changes", params(ChangeQuestions), tag = "history",
     responses(
-        (status = 200, body = List<ChangeView>), (status = 304, description = "As the ETag says"),
-        (status = 401, body = ErrorBody), (status = 422, body = ErrorBody), (status = 429, body = ErrorBody),
+        (status = 200, description = "What was asked for", body = List<ChangeView>), (status = 304, description = "As the ETag says"),
+        (status = 401, description = "There is no valid token in the request", body = ErrorBody), (status = 422, description = "Something of what is asked is wrong; the message names it", body = ErrorBody), (status = 429, description = "The token asks too often; Retry-After says when to go on", body = ErrorBody),
     )
 )]
 async fn changes(
@@ -451,8 +451,8 @@ async fn changes(
 #[utoipa::path(
     get, path = "/api/v1/events", params(EventQuestions), tag = "history",
     responses(
-        (status = 200, body = List<EventView>), (status = 304, description = "As the ETag says"),
-        (status = 401, body = ErrorBody), (status = 422, body = ErrorBody), (status = 429, body = ErrorBody),
+        (status = 200, description = "What was asked for", body = List<EventView>), (status = 304, description = "As the ETag says"),
+        (status = 401, description = "There is no valid token in the request", body = ErrorBody), (status = 422, description = "Something of what is asked is wrong; the message names it", body = ErrorBody), (status = 429, description = "The token asks too often; Retry-After says when to go on", body = ErrorBody),
     )
 )]
 async fn events(
@@ -468,8 +468,8 @@ async fn events(
     get, path = "/api/v1/events/{sequence}", tag = "history",
     params(("sequence" = i64, Path, description = "Its place in the history, from 0")),
     responses(
-        (status = 200, body = EventView), (status = 304, description = "As the ETag says"),
-        (status = 401, body = ErrorBody), (status = 404, body = ErrorBody), (status = 429, body = ErrorBody),
+        (status = 200, description = "What was asked for", body = EventView), (status = 304, description = "As the ETag says"),
+        (status = 401, description = "There is no valid token in the request", body = ErrorBody), (status = 404, description = "There is no such thing", body = ErrorBody), (status = 429, description = "The token asks too often; Retry-After says when to go on", body = ErrorBody),
     )
 )]
 async fn event(
@@ -490,8 +490,8 @@ async fn event(
 #[utoipa::path(
     get, path = "/api/v1/objects", params(ObjectQuestions), tag = "state",
     responses(
-        (status = 200, body = List<ObjectView>), (status = 304, description = "As the ETag says"),
-        (status = 401, body = ErrorBody), (status = 422, body = ErrorBody), (status = 429, body = ErrorBody),
+        (status = 200, description = "What was asked for", body = List<ObjectView>), (status = 304, description = "As the ETag says"),
+        (status = 401, description = "There is no valid token in the request", body = ErrorBody), (status = 422, description = "Something of what is asked is wrong; the message names it", body = ErrorBody), (status = 429, description = "The token asks too often; Retry-After says when to go on", body = ErrorBody),
     )
 )]
 async fn objects(
@@ -513,8 +513,8 @@ async fn objects(
 #[utoipa::path(
     get, path = "/api/v1/deliveries", params(DeliveryQuestions), tag = "history",
     responses(
-        (status = 200, body = List<DeliveryView>), (status = 304, description = "As the ETag says"),
-        (status = 401, body = ErrorBody), (status = 422, body = ErrorBody), (status = 429, body = ErrorBody),
+        (status = 200, description = "What was asked for", body = List<DeliveryView>), (status = 304, description = "As the ETag says"),
+        (status = 401, description = "There is no valid token in the request", body = ErrorBody), (status = 422, description = "Something of what is asked is wrong; the message names it", body = ErrorBody), (status = 429, description = "The token asks too often; Retry-After says when to go on", body = ErrorBody),
     )
 )]
 async fn deliveries(
@@ -536,8 +536,8 @@ async fn deliveries(
 #[utoipa::path(
     get, path = "/api/v1/approvals", params(ApprovalQuestions), tag = "history",
     responses(
-        (status = 200, body = List<ApprovalView>), (status = 304, description = "As the ETag says"),
-        (status = 401, body = ErrorBody), (status = 422, body = ErrorBody), (status = 429, body = ErrorBody),
+        (status = 200, description = "What was asked for", body = List<ApprovalView>), (status = 304, description = "As the ETag says"),
+        (status = 401, description = "There is no valid token in the request", body = ErrorBody), (status = 422, description = "Something of what is asked is wrong; the message names it", body = ErrorBody), (status = 429, description = "The token asks too often; Retry-After says when to go on", body = ErrorBody),
     )
 )]
 async fn approvals(
@@ -559,8 +559,8 @@ async fn approvals(
 #[utoipa::path(
     get, path = "/api/v1/stacks", tag = "state",
     responses(
-        (status = 200, body = List<StackView>), (status = 304, description = "As the ETag says"),
-        (status = 401, body = ErrorBody), (status = 429, body = ErrorBody),
+        (status = 200, description = "What was asked for", body = List<StackView>), (status = 304, description = "As the ETag says"),
+        (status = 401, description = "There is no valid token in the request", body = ErrorBody), (status = 429, description = "The token asks too often; Retry-After says when to go on", body = ErrorBody),
     )
 )]
 async fn stacks(
@@ -588,8 +588,8 @@ async fn stacks(
 #[utoipa::path(
     get, path = "/api/v1/targets", tag = "state",
     responses(
-        (status = 200, body = List<TargetView>), (status = 304, description = "As the ETag says"),
-        (status = 401, body = ErrorBody), (status = 429, body = ErrorBody),
+        (status = 200, description = "What was asked for", body = List<TargetView>), (status = 304, description = "As the ETag says"),
+        (status = 401, description = "There is no valid token in the request", body = ErrorBody), (status = 429, description = "The token asks too often; Retry-After says when to go on", body = ErrorBody),
     )
 )]
 async fn targets(
