@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "a benchmark may panic")]
 
 mod apply;
+mod audit;
 mod history;
 mod ingest;
 mod plan;
@@ -31,6 +32,9 @@ fn main() {
     }
     if wants("refill") {
         runtime.block_on(refill::run());
+    }
+    if wants("audit") {
+        runtime.block_on(audit::run());
     }
     // Fills a database, so only by its name.
     if chosen.iter().any(|chosen| chosen == "history") {

@@ -84,6 +84,8 @@ event_types! {
     ServerStopped = "server.stopped", "A process stopped in order.";
     HistoryQueried = "history.queried", "How often a token read the history over the API, by route, over a time.";
     HistoryExported = "history.exported", "Somebody took a report or a past configuration out of the history.";
+    SigningKeyNamed = "signing-key.named", "A key that signs the history's checkpoints was named; the one before it signs the next checkpoint, too.";
+    HistoryBroken = "history.broken", "The history's own check found something that is not as it was written.";
     PersonErased = "person.erased", "A person's name and addresses were erased; the commitments stay.";
 }
 
