@@ -5,12 +5,13 @@
 //! [`recover`] resolves what a dead worker left, [`hold`] says when none may begin, [`schedule`]
 //! holds the timers, [`report`] tells what came of it. [`import`] reads a target for those who have
 //! no stack yet. [`start`] and [`reading`] put on record what no run does: which configuration was
-//! loaded, and who read the history.
+//! loaded, and who read the history; [`history`] puts together what is on record.
 
 pub mod apply;
 pub mod approval;
 pub mod checkpoint;
 pub mod handwork;
+pub mod history;
 pub mod hold;
 pub mod import;
 pub mod lease;

@@ -14,6 +14,7 @@ mod gateway_client;
 mod gateway_contract;
 mod git;
 mod handwork;
+mod history;
 mod hold;
 mod import;
 mod manifest;
