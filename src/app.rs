@@ -10,6 +10,7 @@ use std::{
 
 use anyhow::Context;
 use secrecy::ExposeSecret;
+use serde_json::{Value, json};
 use url::Url;
 
 use crate::{
@@ -18,7 +19,11 @@ use crate::{
     },
     domain::{
         approval::Identity,
-        audit::checkpoint::{SigningKey, VerifierKey},
+        audit::{
+            checkpoint::{SigningKey, VerifierKey},
+            event::{Actor, EventType, NewEvent},
+            trace::TraceId,
+        },
         notice::News,
         plan::Rules,
         run::RunId,
@@ -31,7 +36,7 @@ use crate::{
     metrics::Metrics,
     notify::{self, GitHost, GitHub, GitLab, Place, Receiver, Sender, Slack, Webhook},
     queue::JetStream,
-    store::{LocalQueue, PgOptions, QueueLimits, StackState, StackTarget, Store},
+    store::{LocalQueue, Migration, PgOptions, QueueLimits, StackState, StackTarget, Store},
     tyk::gateway,
     webhook::{Host, RepositoryName},
 };
@@ -201,6 +206,8 @@ pub struct App {
     /// Where a person can read more.
     pub place: Place,
     pub config_hash: String,
+    /// A name for what every key of the configuration says, by the dotted key.
+    pub config_keys: Arc<BTreeMap<String, String>>,
     /// Where the end of the history is noted outside of the database.
     pub witness: Option<PathBuf>,
     /// Where the embedded store, or this process's caches, lie.
@@ -228,7 +235,12 @@ impl App {
             .iter()
             .map(|(name, person)| (name.as_str().to_owned(), person.identity.clone()))
             .collect();
-        Ok(Self {
+        let config_keys = config
+            .keys()
+            .iter()
+            .map(|(path, text)| (path.clone(), key.name_of("config", path, text)))
+            .collect();
+        let app = Self {
             mirrors: Mirrors::new(folder.join("git"), git::Limits::default()),
             masker: key.masker(),
             store,
@@ -247,9 +259,24 @@ impl App {
             news_patience: Duration::from_hours(24),
             place: Place(config.server.public_url.clone()),
             config_hash: config.hash().to_owned(),
+            config_keys: Arc::new(config_keys),
             witness: config.witness.clone(),
             folder,
-        })
+        };
+        app.note_migrations().await?;
+        Ok(app)
+    }
+
+    /// Puts on record which migrations were applied and are not on record yet, by whichever process.
+    async fn note_migrations(&self) -> anyhow::Result<()> {
+        let told = |applied: &[Migration]| {
+            let payload = json!({"migrations": applied});
+            self.event(EventType::MigrationsApplied, self.actor(), payload)
+        };
+        self.store
+            .note_migrations(told)
+            .await
+            .context("cannot record the migrations")
     }
 
     /// Microseconds since 1970, UTC.
@@ -278,6 +305,18 @@ impl App {
             now: jiff::Timestamp::from_microsecond(self.now()).ok(),
             ..manifest::Options::default()
         }
+    }
+
+    /// An event that happens now, with the process that records it and its version.
+    pub fn event(&self, event_type: EventType, actor: Actor, payload: Value) -> NewEvent {
+        NewEvent::new(event_type, self.now(), actor, payload)
+            .with("worker", &self.worker)
+            .with("version", env!("CARGO_PKG_VERSION"))
+    }
+
+    /// This process as an actor.
+    pub fn actor(&self) -> Actor {
+        Actor::new("worker", self.worker.clone())
     }
 
     pub fn new_run_id(&self) -> RunId {
@@ -329,6 +368,13 @@ fn host_name() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let host = host.trim();
     if host.is_empty() { "worker" } else { host }.to_owned()
+}
+
+/// Names something that no request of others has named.
+pub fn new_trace() -> TraceId {
+    let mut random = [0; 16];
+    aws_lc_rs::rand::fill(&mut random).expect("the operating system gives random bytes");
+    TraceId::new(random)
 }
 
 /// Unique to this process: two on one machine, or one after the other, are two workers.

@@ -6,11 +6,16 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::{Exit, Invocation, output};
+use super::{
+    Exit, Invocation,
+    export::{Export, verify_file},
+    output,
+};
 use crate::{
     app::App,
     domain::{
         audit::{
+            catalogue,
             checkpoint::{Checkpoint, VerifierKey, notes},
             verify::Flaw,
         },
@@ -24,9 +29,14 @@ use crate::{
 #[derive(Debug, Subcommand)]
 pub enum Audit {
     Verify(Verify),
+    Export(Export),
     Checkpoint(ShowCheckpoint),
     Keygen(Keygen),
     AcceptKey(AcceptKey),
+    /// Print what every type of event means, and what its payload says
+    ///
+    /// It needs no configuration.
+    Events(Events),
 }
 
 /// Walk the history and name the first thing in it that is not as it was written.
@@ -35,8 +45,18 @@ pub enum Audit {
 /// commitments, the tree over all of it, and every signed checkpoint. What the database alone
 /// cannot show is shown by a checkpoint that was kept elsewhere: --against detects a history that
 /// was rewritten as a whole, or whose end was cut off. Exit code 1 when something is wrong.
+///
+/// With a FILE that `lockstep audit export` wrote, that file is verified, offline: it takes no
+/// configuration and no database, only --key.
 #[derive(Debug, Args)]
 pub struct Verify {
+    /// An export to verify in place of the database
+    #[arg(
+        value_name = "FILE",
+        requires = "key",
+        conflicts_with_all = ["from", "to", "since_checkpoint", "against"]
+    )]
+    file: Option<PathBuf>,
     /// Begin with this event
     #[arg(long, value_name = "SEQUENCE", value_parser = clap::value_parser!(i64).range(0..))]
     from: Option<i64>,
@@ -85,14 +105,34 @@ pub struct AcceptKey {
     reason: String,
 }
 
+#[derive(Debug, Args)]
+pub struct Events {}
+
 impl Audit {
     pub async fn run(self, invocation: &Invocation) -> anyhow::Result<Exit> {
         match self {
-            Self::Verify(verify) => verify.run(invocation).await,
+            Self::Verify(verify) => match &verify.file {
+                Some(file) => verify_file(file, &verify.key, invocation),
+                None => verify.run(invocation).await,
+            },
+            Self::Export(export) => export.run(invocation).await,
             Self::Checkpoint(ShowCheckpoint {}) => show(invocation).await,
             Self::Keygen(keygen) => keygen.run(invocation),
             Self::AcceptKey(accept) => accept.run(invocation).await,
+            Self::Events(events) => events.run(invocation),
         }
+    }
+}
+
+impl Events {
+    fn run(self, invocation: &Invocation) -> anyhow::Result<Exit> {
+        let Self {} = self;
+        if invocation.is_json() {
+            output::json(&catalogue::to_json())?;
+        } else {
+            output::text(catalogue::markdown().trim_end());
+        }
+        Ok(Exit::Done)
     }
 }
 

@@ -6,6 +6,7 @@ mod audit;
 mod demo;
 mod diff;
 mod drift;
+mod export;
 mod history;
 mod hold;
 mod import;
@@ -159,7 +160,7 @@ pub fn main() -> ExitCode {
     match result {
         Ok(exit) => exit.into(),
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", output::harmless(&format!("{error:#}")));
             Exit::Failed.into()
         }
     }

@@ -3,16 +3,19 @@
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::{Exit, Invocation, output, sync::operator};
+use super::{Exit, Invocation, output, sync::asker};
 use crate::{
     app::App,
     domain::{
-        audit::event::{Actor, EventType, NewEvent, Person},
+        audit::event::Person,
         moment::{parse_moment, parse_quarter},
     },
     http::api::view::{ApprovalView, PersonView},
     store::{Filter, From, Paging},
-    sync::history::{self, Row, Standing},
+    sync::{
+        history::{self, Row, Standing},
+        reading,
+    },
 };
 
 /// Reports for auditors.
@@ -79,14 +82,13 @@ impl Changes {
             until: Some(until),
             ..Filter::default()
         };
-        let payload = json!({
-            "what": "report changes",
+        let asked = json!({
             "since": since,
             "until": until,
             "stack": filter.stack,
             "target": filter.target,
         });
-        record(&app, filter.target.as_deref(), payload).await?;
+        reading::reported(&app, &asker(&app), "changes", asked).await?;
         let mut printer = Printer::new(if self.csv {
             Form::Csv
         } else if invocation.is_json() {
@@ -102,18 +104,6 @@ impl Changes {
         printer.end();
         Ok(Exit::Done)
     }
-}
-
-/// Puts on record that something was taken out of the history at the command line.
-pub(super) async fn record(app: &App, target: Option<&str>, payload: Value) -> anyhow::Result<()> {
-    let actor = Actor::new("cli", app.worker.clone());
-    let event = NewEvent {
-        target: target.map(str::to_owned),
-        people: vec![("operator".to_owned(), operator())],
-        ..NewEvent::new(EventType::HistoryExported, app.now(), actor, payload)
-    };
-    app.store.record_events(&[event]).await?;
-    Ok(())
 }
 
 async fn beside_git(app: &App, filter: &Filter, printer: &mut Printer) -> anyhow::Result<()> {

@@ -22,6 +22,7 @@ mod webhook;
 
 use std::{
     collections::BTreeMap,
+    fmt,
     path::{Path, PathBuf},
 };
 
@@ -66,6 +67,17 @@ pub struct Config {
     pub notify: BTreeMap<Name, Notify>,
     pub audit: Audit,
     hash: String,
+    keys: Keys,
+}
+
+/// What the file says, by dotted key. Never printed: an address may be a secret.
+#[derive(Clone)]
+struct Keys(BTreeMap<String, String>);
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Keys(…)")
+    }
 }
 
 /// What a process that only receives needs of the same file. The references of all other parts are checked
@@ -101,6 +113,7 @@ impl Config {
                 notify: parts.notify,
                 audit: parts.audit?,
                 hash: parts.hash,
+                keys: parts.keys,
             })
         });
         reader.finish(config)
@@ -110,6 +123,11 @@ impl Config {
     /// secret: the file holds none. It does depend on the names of variables and files that hold them.
     pub fn hash(&self) -> &str {
         &self.hash
+    }
+
+    /// What the file says, key by key, as the hash sees it. The keys are dotted.
+    pub fn keys(&self) -> &BTreeMap<String, String> {
+        &self.keys.0
     }
 }
 
@@ -154,6 +172,7 @@ struct Parts {
     notify: BTreeMap<Name, Notify>,
     audit: Read<Audit>,
     hash: String,
+    keys: Keys,
 }
 
 fn read<T>(reader: &Reader<'_>, assemble: impl FnOnce(Parts) -> Read<T>) -> Read<T> {
@@ -202,6 +221,7 @@ fn read<T>(reader: &Reader<'_>, assemble: impl FnOnce(Parts) -> Read<T>) -> Read
         targets: targets.read(target::read),
         audit: audit::read(&audit_section, &audit_sinks),
         hash: reader::canonical_hash(document.get_ref()),
+        keys: Keys(reader::canonical_keys(document.get_ref())),
     };
     target::refuse_shared_nodes(&targets, &parts.targets);
     stack::refuse_twins(&stacks, &parts.stacks);

@@ -458,6 +458,27 @@ pub(super) fn canonical_hash(table: &DeTable<'_>) -> String {
     hex::encode(Sha256::digest(text))
 }
 
+/// What the file says, key by key: the same text for the same value, however it is written.
+pub(super) fn canonical_keys(table: &DeTable<'_>) -> BTreeMap<String, String> {
+    let mut keys = BTreeMap::new();
+    collect_keys(table, "", &mut keys);
+    keys
+}
+
+fn collect_keys(table: &DeTable<'_>, above: &str, keys: &mut BTreeMap<String, String>) {
+    for (key, value) in table {
+        let path = format!("{above}{}", key.get_ref());
+        match value.get_ref() {
+            DeValue::Table(table) => collect_keys(table, &format!("{path}."), keys),
+            value => {
+                let mut text = String::new();
+                write_canonical(value, &mut text);
+                keys.insert(path, text);
+            }
+        }
+    }
+}
+
 fn write_canonical_table(table: &DeTable<'_>, text: &mut String) {
     let sorted: BTreeMap<&str, &DeValue<'_>> = table
         .iter()

@@ -31,7 +31,7 @@ pub use mirror::Mirrors;
 pub use name::{BranchName, BranchNameError, RepoPath, RepoPathError};
 pub use record::{Record, Unrecorded, record};
 pub use selection::{Selection, SelectionError};
-pub use snapshot::{File, Person, Problem, Reason, Snapshot};
+pub use snapshot::{File, Person, Problem, Reason, Signature, Snapshot};
 
 /// A repository and what is needed to read it. Comes from configuration only.
 #[derive(Debug, Clone)]

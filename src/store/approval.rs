@@ -10,7 +10,7 @@ use super::{
     audit::append,
     db::{Tx, clean},
     error::{Error, Result, parse, parse_json, unreadable},
-    stack::{Raise, StackTarget, raise},
+    stack::{Raise, StackTarget, note_trace, raise},
 };
 use crate::domain::{
     approval::{Approver, Choice, Decision, Remainder},
@@ -137,6 +137,7 @@ impl Store {
             if *raises {
                 let stacks = std::slice::from_ref(stack);
                 raise(&mut tx, stacks, Trigger::Approval, Raise::Always).await?;
+                note_trace(&mut tx, stack, event).await?;
             }
             let sql = locking!(
                 &tx,

@@ -187,6 +187,28 @@ impl Store {
         }))
     }
 
+    /// The first and the last of the first `size` events that happened within a time.
+    pub async fn events_within(
+        &self,
+        since: Option<i64>,
+        until: Option<i64>,
+        size: i64,
+    ) -> Result<Option<(i64, i64)>> {
+        let (first, last): (Option<i64>, Option<i64>) = on_pool!(self, |pool| {
+            let mut select = QueryBuilder::new(
+                "select min(sequence), max(sequence) from audit_event where sequence < ",
+            );
+            select.push_bind(size);
+            for (condition, moment) in [(" and at >= ", since), (" and at < ", until)] {
+                if let Some(moment) = moment {
+                    select.push(condition).push_bind(moment);
+                }
+            }
+            select.build_query_as().fetch_one(pool).await?
+        });
+        Ok(first.zip(last))
+    }
+
     async fn event_rows_from(&self, sequence: i64, limit: i64) -> Result<Vec<EventRow>> {
         Ok(on_pool!(self, |pool| {
             sqlx::query_as(

@@ -98,6 +98,28 @@ impl Store {
         }))
     }
 
+    /// The last checkpoint over at most so many events.
+    pub async fn last_checkpoint_within(&self, size: i64) -> Result<Option<KeptCheckpoint>> {
+        Ok(on_pool!(self, |pool| {
+            sqlx::query_as(
+                "select number, size, at, note from audit_checkpoint where size <= $1 \
+                 order by size desc, number desc limit 1",
+            )
+            .bind(size)
+            .fetch_optional(pool)
+            .await?
+        }))
+    }
+
+    /// The hashes of complete subtrees that a checkpoint covers, in the order asked for.
+    pub async fn tree_nodes(&self, nodes: &[Node]) -> Result<Vec<Digest>> {
+        let mut hashes = Vec::with_capacity(nodes.len());
+        for node in nodes {
+            hashes.push(self.tree_node(*node).await?);
+        }
+        Ok(hashes)
+    }
+
     /// Lets the tree of a checkpoint grow to the history's end, reading nothing that is older, and
     /// refuses when the new events do not follow one another.
     pub async fn grow(&self, frontier: Frontier, head: Head) -> Result<Result<Grown, Broken>> {

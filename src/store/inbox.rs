@@ -14,7 +14,10 @@ use super::{
     stack::{Raise, StackTarget, raise},
 };
 use crate::domain::{
-    audit::event::{NewEvent, Person},
+    audit::{
+        event::{NewEvent, Person},
+        trace::TraceId,
+    },
     revision::Revision,
     run::{RunId, Trigger},
 };
@@ -23,7 +26,7 @@ use crate::domain::{
 macro_rules! delivery_columns {
     () => {
         "id, webhook, event, repository, git_ref, revision_before, revision_after, commits, \
-         forced, pusher, body_sha256, received_at"
+         forced, pusher, body_sha256, received_at, trace"
     };
 }
 pub(super) use delivery_columns;
@@ -48,6 +51,8 @@ pub struct Delivery {
     pub body_sha256: String,
     /// When the receiver took it: microseconds UTC.
     pub received_at: i64,
+    /// Absent from deliveries of before it was noted.
+    pub trace: Option<TraceId>,
 }
 
 /// A commit as its host announced it.
@@ -136,7 +141,8 @@ impl Store {
         let rows: Vec<DeliveryRow> = on_pool!(self, |pool| {
             sqlx::query_as(
                 "select d.id, d.webhook, d.event, d.repository, d.git_ref, d.revision_before, \
-                 d.revision_after, d.commits, d.forced, d.pusher, d.body_sha256, d.received_at \
+                 d.revision_after, d.commits, d.forced, d.pusher, d.body_sha256, d.received_at, \
+                 d.trace \
                  from delivery_stack s join delivery d on d.id = s.delivery \
                  where s.stack = $1 and s.generation > $2 and s.generation <= $3 \
                  order by s.generation",
@@ -155,7 +161,8 @@ impl Store {
         let rows: Vec<DeliveryRow> = on_pool!(self, |pool| {
             sqlx::query_as(
                 "select d.id, d.webhook, d.event, d.repository, d.git_ref, d.revision_before, \
-                 d.revision_after, d.commits, d.forced, d.pusher, d.body_sha256, d.received_at \
+                 d.revision_after, d.commits, d.forced, d.pusher, d.body_sha256, d.received_at, \
+                 d.trace \
                  from run_delivery r join delivery d on d.id = r.delivery \
                  where r.run = $1 order by d.received_at, d.id",
             )
@@ -203,12 +210,13 @@ async fn insert_delivery(tx: &mut Tx, delivery: &Delivery, now: i64) -> Result<b
         pusher,
         body_sha256,
         received_at,
+        trace,
     } = delivery;
     let inserted = on_tx!(tx, |connection| {
         sqlx::query(
             "insert into delivery (id, webhook, event, repository, git_ref, revision_before, \
-             revision_after, commits, forced, pusher, body_sha256, received_at, recorded_at) \
-             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) \
+             revision_after, commits, forced, pusher, body_sha256, received_at, recorded_at, \
+             trace) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) \
              on conflict (id) do nothing",
         )
         .bind(id)
@@ -224,6 +232,7 @@ async fn insert_delivery(tx: &mut Tx, delivery: &Delivery, now: i64) -> Result<b
         .bind(body_sha256)
         .bind(received_at)
         .bind(now)
+        .bind(trace.as_ref().map(TraceId::as_str))
         .execute(connection)
         .await?
         .rows_affected()
@@ -274,6 +283,7 @@ pub(super) struct DeliveryRow {
     pusher: Option<String>,
     body_sha256: String,
     received_at: i64,
+    trace: Option<String>,
 }
 
 impl TryFrom<DeliveryRow> for Delivery {
@@ -289,6 +299,7 @@ impl TryFrom<DeliveryRow> for Delivery {
                 .pusher
                 .map(|pusher| parse_json("person", &pusher))
                 .transpose()?,
+            trace: parse_opt("trace", row.trace.as_deref())?,
             id: row.id,
             webhook: row.webhook,
             event: row.event,

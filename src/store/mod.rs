@@ -17,7 +17,7 @@
 //! Reading order: `db` (the two databases and the macros that let one text serve both), [`inbox`],
 //! [`stack`], [`hold`], [`lease`], [`runs`], [`inventory`], [`approval`], [`token`], [`audit`],
 //! [`checkpoint`], [`verify`], [`history`], [`query`] (pages of everything), [`queue`], [`sink`];
-//! beside them `error`, [`installation`] and `person` (erasing one).
+//! beside them `error`, [`installation`], `start` and `person` (erasing one).
 
 #[macro_use]
 mod db;
@@ -39,6 +39,7 @@ pub mod queue;
 pub mod runs;
 pub mod sink;
 pub mod stack;
+mod start;
 mod target;
 pub mod token;
 pub mod verify;
@@ -65,5 +66,6 @@ pub use queue::{LocalQueue, PutError, QueueDepth, QueueLimits, QueueMessage};
 pub use runs::{ChangeOutcome, Finish, Intent, NewRun, OpenRun, Run, Settle, Undo};
 pub use sink::{SinkChange, SinkState};
 pub use stack::{StackState, StackTarget};
+pub use start::Migration;
 pub use target::{Foreign, Reverts};
 pub use verify::{Verification, Walk};

@@ -25,7 +25,7 @@ use crate::{
     domain::{
         audit::{
             checkpoint::{Checkpoint, Note, SigningKey, VerifierKey},
-            event::{Actor, EventType, NewEvent},
+            event::{Actor, EventType},
             keys::Named,
         },
         canonical::Digest,
@@ -237,7 +237,7 @@ pub async fn record_key(
     if let Some(reason) = reason {
         payload["reason"] = json!(reason);
     }
-    let event = NewEvent::new(EventType::SigningKeyNamed, app.now(), actor(app), payload);
+    let event = app.event(EventType::SigningKeyNamed, actor(app), payload);
     app.store.record_events(&[event]).await?;
     Ok(())
 }
@@ -283,7 +283,7 @@ async fn note_signing(app: &App, holding: &Holding, signing: &Signing) -> anyhow
 
 async fn record_flaw(app: &App, what: &str) -> anyhow::Result<()> {
     let payload = json!({"message": what});
-    let event = NewEvent::new(EventType::HistoryBroken, app.now(), actor(app), payload);
+    let event = app.event(EventType::HistoryBroken, actor(app), payload);
     app.store.record_events(&[event]).await?;
     Ok(())
 }

@@ -694,7 +694,7 @@ async fn who_reads_is_on_record_in_bounded_numbers(mode: Mode) {
     let events = app.events().await;
     let told: Vec<_> = events
         .iter()
-        .filter(|(header, _)| header.event_type == "history.queried")
+        .filter(|(header, _)| header.event_type == "history.read")
         .collect();
     assert_eq!(told.len(), 1, "nothing is told twice");
     let (header, event) = told[0];

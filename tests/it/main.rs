@@ -8,6 +8,8 @@ mod chance;
 mod cli;
 mod config;
 mod crash;
+mod events;
+mod export;
 mod gateway_client;
 mod gateway_contract;
 mod git;

@@ -2771,6 +2771,7 @@ fn jane() -> Person {
         name: Some("Jane".to_owned()),
         login: Some("jane".to_owned()),
         email: Some("jane@example.org".to_owned()),
+        ..Person::default()
     }
 }
 
@@ -2811,6 +2812,7 @@ fn delivery(id: &str, index: i64) -> Delivery {
         pusher: Some(jane()),
         body_sha256: Digest::of(id.as_bytes()).to_string(),
         received_at: NOW + index,
+        trace: None,
     }
 }
 

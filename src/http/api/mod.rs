@@ -37,16 +37,16 @@ use crate::{
     app::Stack,
     domain::{
         approval::{Approver, Choice, Verdict, Weight},
-        audit::event::{Actor, EventType, NewEvent, Person},
+        audit::event::{EventType, NewEvent},
         run::{RunId, Trigger},
         token::Scope,
     },
+    message::Origin,
     store,
     sync::{
         approval::{self, DecideError, Voice},
         hold::{self, HoldError},
         ownership::Wish,
-        token::Caller,
     },
 };
 
@@ -134,10 +134,11 @@ struct Why {
 async fn approve(
     Shared(state): Shared<Arc<State>>,
     Path(run): Path<String>,
+    origin: Origin,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Value>, Error> {
-    decide(&state, run, Choice::Approve, &headers, body).await
+    decide(&state, run, Choice::Approve, &origin, &headers, body).await
 }
 
 /// Rejects what a run held back.
@@ -152,25 +153,26 @@ async fn approve(
 async fn reject(
     Shared(state): Shared<Arc<State>>,
     Path(run): Path<String>,
+    origin: Origin,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Value>, Error> {
-    decide(&state, run, Choice::Reject, &headers, body).await
+    decide(&state, run, Choice::Reject, &origin, &headers, body).await
 }
 
 async fn decide(
     state: &State,
     run: String,
     choice: Choice,
+    origin: &Origin,
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Json<Value>, Error> {
-    let (api, caller) = auth::caller(state, headers, &[Scope::Approve]).await?;
+    let (api, caller) = auth::caller(state, headers, origin, &[Scope::Approve]).await?;
     let Why { reason } = read(headers, body).await?;
     let voice = Voice {
-        person: person_of(&caller),
         by: Approver::Person(caller.person.clone()),
-        actor: actor_of(&caller),
+        asker: caller.asker("api"),
         token: Some(caller.token),
     };
     let run = RunId(run);
@@ -225,10 +227,11 @@ fn undecided(error: &DecideError) -> Error {
 async fn sync(
     Shared(state): Shared<Arc<State>>,
     Path(name): Path<String>,
+    origin: Origin,
     headers: HeaderMap,
     body: Body,
 ) -> Result<(StatusCode, Json<Value>), Error> {
-    let (api, caller) = auth::caller(&state, &headers, &[Scope::Operate]).await?;
+    let (api, caller) = auth::caller(&state, &headers, &origin, &[Scope::Operate]).await?;
     let Why { reason } = read(&headers, body).await?;
     let reason = checked(&reason)?;
     let stack = stack(api, &name)?;
@@ -240,16 +243,15 @@ async fn sync(
         let why = hold::held(stack, &standing);
         return Err(Error::told(StatusCode::CONFLICT, "conflict", why));
     }
+    let asker = caller.asker("api");
+    let payload = json!({"reason": reason, "token": caller.token});
     let event = NewEvent {
         target: Some(stack.target.name.clone()),
         stack: Some(stack.name.clone()),
-        people: vec![("operator".to_owned(), person_of(&caller))],
-        ..NewEvent::new(
-            EventType::RunRequested,
-            app.now(),
-            actor_of(&caller),
-            json!({"reason": reason, "token": caller.token}),
-        )
+        people: vec![("operator".to_owned(), asker.on_record())],
+        ..app
+            .event(EventType::RunRequested, asker.actor, payload)
+            .traced(asker.trace.as_ref())
     };
     app.store
         .ask_for_run(&stack.id(), Trigger::Manual, &event)
@@ -281,10 +283,11 @@ struct HoldWish {
 async fn put_on_hold(
     Shared(state): Shared<Arc<State>>,
     Path(name): Path<String>,
+    origin: Origin,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Value>, Error> {
-    let (api, caller) = auth::caller(&state, &headers, &[Scope::Operate]).await?;
+    let (api, caller) = auth::caller(&state, &headers, &origin, &[Scope::Operate]).await?;
     let HoldWish { reason, until } = read(&headers, body).await?;
     let stack = stack(api, &name)?;
     let until = until
@@ -292,7 +295,7 @@ async fn put_on_hold(
         .transpose()
         .map_err(|error| unheld(&error.into()))?;
     let wish = Wish {
-        by: person_of(&caller),
+        by: caller.asker("api"),
         reason: hold::reason(&reason).map_err(|error| unheld(&error))?,
     };
     let held = hold::hold(&api.app, stack, until, wish)
@@ -319,14 +322,15 @@ async fn put_on_hold(
 async fn release(
     Shared(state): Shared<Arc<State>>,
     Path(name): Path<String>,
+    origin: Origin,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Value>, Error> {
-    let (api, caller) = auth::caller(&state, &headers, &[Scope::Operate]).await?;
+    let (api, caller) = auth::caller(&state, &headers, &origin, &[Scope::Operate]).await?;
     let Why { reason } = read(&headers, body).await?;
     let reason = Some(checked(&reason)?).filter(|reason| !reason.is_empty());
     let stack = stack(api, &name)?;
-    let ended = hold::release(&api.app, stack, reason, &person_of(&caller))
+    let ended = hold::release(&api.app, stack, reason, &caller.asker("api"))
         .await
         .map_err(|error| unheld(&error))?;
     Ok(Json(json!({"stack": stack.name, "waited": ended.waited})))
@@ -367,17 +371,6 @@ fn checked(reason: &str) -> Result<&str, Error> {
         ));
     }
     Ok(reason)
-}
-
-fn actor_of(caller: &Caller) -> Actor {
-    Actor::new("api", caller.token.clone())
-}
-
-fn person_of(caller: &Caller) -> Person {
-    Person {
-        login: Some(caller.person.clone()),
-        ..Person::default()
-    }
 }
 
 /// The database is away, or something is wrong with it; what, is for the log.

@@ -29,6 +29,7 @@ use super::{
 };
 use crate::{
     domain::{moment::parse_moment, run::RunId, token::Scope},
+    message::Origin,
     store::{Filter, From, Paging},
     sync::history::{self, CommitError},
 };
@@ -242,11 +243,12 @@ struct Asking<'a> {
 
 async fn enter<'a>(
     state: &'a State,
+    origin: &Origin,
     headers: &HeaderMap,
     route: &'static str,
 ) -> Result<Asking<'a>, Error> {
-    let (api, caller) = auth::caller(state, headers, READERS).await?;
-    let place = api.limits.enter(&caller, route, api.app.now());
+    let (api, caller) = auth::caller(state, headers, origin, READERS).await?;
+    let place = api.limits.enter(&caller.token, api.app.now());
     let place = place.map_err(|too_much| match too_much {
         TooMuch::OfThisToken(seconds) => Error {
             retry_after: Some(seconds),
@@ -261,6 +263,7 @@ async fn enter<'a>(
             ..Error::busy("too many questions at once; try again")
         },
     })?;
+    api.readings.count(&api.app, &caller.asker("api"), route);
     Ok(Asking { api, _place: place })
 }
 
@@ -353,8 +356,8 @@ fn invalid(message: String) -> Error {
 
 /// Asks for fewer items until the answer is small enough.
 macro_rules! page {
-    ($state:expr, $headers:expr, $asked:expr, $route:literal, $page:ident, $view:ty) => {{
-        let asking = enter(&$state, &$headers, $route).await?;
+    ($state:expr, $origin:expr, $headers:expr, $asked:expr, $route:literal, $page:ident, $view:ty) => {{
+        let asking = enter(&$state, &$origin, &$headers, $route).await?;
         let (filter, mut paging) = asking.read($asked.0).await?;
         loop {
             let page = asking.api.app.store.$page(&filter, &paging).await;
@@ -379,10 +382,11 @@ macro_rules! page {
 )]
 async fn runs(
     Shared(state): Shared<Arc<State>>,
+    origin: Origin,
     headers: HeaderMap,
     asked: Asked<RunQuestions>,
 ) -> Result<Response<Body>, Error> {
-    page!(state, headers, asked, "runs", runs_page, RunView)
+    page!(state, origin, headers, asked, "runs", runs_page, RunView)
 }
 
 /// One run, with its deliveries and the decisions behind it.
@@ -396,9 +400,10 @@ async fn runs(
 async fn run(
     Shared(state): Shared<Arc<State>>,
     Path(id): Path<String>,
+    origin: Origin,
     headers: HeaderMap,
 ) -> Result<Response<Body>, Error> {
-    let asking = enter(&state, &headers, "runs/{id}").await?;
+    let asking = enter(&state, &origin, &headers, "runs/{id}").await?;
     let store = &asking.api.app.store;
     let id = RunId(id.replace('\0', ""));
     let failed = |error: crate::store::Error| of_store(&error);
@@ -441,10 +446,19 @@ const NO_RUN: Error = Error::new(StatusCode::NOT_FOUND, "not_found", "there is n
 )]
 async fn changes(
     Shared(state): Shared<Arc<State>>,
+    origin: Origin,
     headers: HeaderMap,
     asked: Asked<ChangeQuestions>,
 ) -> Result<Response<Body>, Error> {
-    page!(state, headers, asked, "changes", changes_page, ChangeView)
+    page!(
+        state,
+        origin,
+        headers,
+        asked,
+        "changes",
+        changes_page,
+        ChangeView
+    )
 }
 
 /// Events, newest first by their place in the history.
@@ -457,10 +471,19 @@ async fn changes(
 )]
 async fn events(
     Shared(state): Shared<Arc<State>>,
+    origin: Origin,
     headers: HeaderMap,
     asked: Asked<EventQuestions>,
 ) -> Result<Response<Body>, Error> {
-    page!(state, headers, asked, "events", events_page, EventView)
+    page!(
+        state,
+        origin,
+        headers,
+        asked,
+        "events",
+        events_page,
+        EventView
+    )
 }
 
 /// One event by its sequence number.
@@ -475,11 +498,12 @@ async fn events(
 async fn event(
     Shared(state): Shared<Arc<State>>,
     Path(sequence): Path<String>,
+    origin: Origin,
     headers: HeaderMap,
 ) -> Result<Response<Body>, Error> {
     const NO_EVENT: Error =
         Error::new(StatusCode::NOT_FOUND, "not_found", "there is no such event");
-    let asking = enter(&state, &headers, "events/{sequence}").await?;
+    let asking = enter(&state, &origin, &headers, "events/{sequence}").await?;
     let sequence: i64 = sequence.parse().map_err(|_| NO_EVENT)?;
     let event = asking.api.app.store.event(sequence).await;
     let event = event.map_err(|error| of_store(&error))?.ok_or(NO_EVENT)?;
@@ -496,6 +520,7 @@ async fn event(
 )]
 async fn objects(
     Shared(state): Shared<Arc<State>>,
+    origin: Origin,
     headers: HeaderMap,
     asked: Asked<ObjectQuestions>,
 ) -> Result<Response<Body>, Error> {
@@ -506,7 +531,15 @@ async fn objects(
                 .to_owned(),
         ));
     }
-    page!(state, headers, asked, "objects", objects_page, ObjectView)
+    page!(
+        state,
+        origin,
+        headers,
+        asked,
+        "objects",
+        objects_page,
+        ObjectView
+    )
 }
 
 /// Deliveries of Git hosts, newest first by when they were received.
@@ -519,11 +552,13 @@ async fn objects(
 )]
 async fn deliveries(
     Shared(state): Shared<Arc<State>>,
+    origin: Origin,
     headers: HeaderMap,
     asked: Asked<DeliveryQuestions>,
 ) -> Result<Response<Body>, Error> {
     page!(
         state,
+        origin,
         headers,
         asked,
         "deliveries",
@@ -542,11 +577,13 @@ async fn deliveries(
 )]
 async fn approvals(
     Shared(state): Shared<Arc<State>>,
+    origin: Origin,
     headers: HeaderMap,
     asked: Asked<ApprovalQuestions>,
 ) -> Result<Response<Body>, Error> {
     page!(
         state,
+        origin,
         headers,
         asked,
         "approvals",
@@ -565,9 +602,10 @@ async fn approvals(
 )]
 async fn stacks(
     Shared(state): Shared<Arc<State>>,
+    origin: Origin,
     headers: HeaderMap,
 ) -> Result<Response<Body>, Error> {
-    let asking = enter(&state, &headers, "stacks").await?;
+    let asking = enter(&state, &origin, &headers, "stacks").await?;
     let app = &asking.api.app;
     let failed = |error: crate::store::Error| of_store(&error);
     let states = app.store.stack_states().await.map_err(failed)?;
@@ -594,9 +632,10 @@ async fn stacks(
 )]
 async fn targets(
     Shared(state): Shared<Arc<State>>,
+    origin: Origin,
     headers: HeaderMap,
 ) -> Result<Response<Body>, Error> {
-    let asking = enter(&state, &headers, "targets").await?;
+    let asking = enter(&state, &origin, &headers, "targets").await?;
     let app = &asking.api.app;
     let mut items = Vec::new();
     for target in app.targets.values() {

@@ -43,12 +43,25 @@ pub struct PersonView {
     pub login: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub email: Option<String>,
+    /// Where they called from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
 }
 
 impl PersonView {
     pub fn of(person: &Person) -> Self {
-        let Person { name, login, email } = person.clone();
-        Self { name, login, email }
+        let Person {
+            name,
+            login,
+            email,
+            address,
+        } = person.clone();
+        Self {
+            name,
+            login,
+            email,
+            address,
+        }
     }
 }
 
@@ -268,6 +281,7 @@ pub struct DeliveryView {
     pub commits: Vec<CommitView>,
     pub body_sha256: String,
     pub received_at: String,
+    pub trace: Option<String>,
 }
 
 impl DeliveryView {
@@ -285,6 +299,7 @@ impl DeliveryView {
             pusher,
             body_sha256,
             received_at,
+            trace,
         } = delivery;
         Self {
             id: id.clone(),
@@ -299,6 +314,7 @@ impl DeliveryView {
             commits: commits.iter().map(CommitView::of).collect(),
             body_sha256: body_sha256.clone(),
             received_at: rfc3339(*received_at),
+            trace: trace.as_ref().map(ToString::to_string),
         }
     }
 }
