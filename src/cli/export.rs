@@ -15,7 +15,7 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use tempfile::NamedTempFile;
 
-use super::{Exit, Invocation, history::parse_when, output, sync::asker};
+use super::{Exit, Invocation, output, sync::asker};
 use crate::{
     app::App,
     domain::{
@@ -29,6 +29,7 @@ use crate::{
             keys::Named,
         },
         canonical::Digest,
+        moment::parse_moment,
         object::ObjectKey,
     },
     store::{EventFilter, KeptCheckpoint},
@@ -83,7 +84,7 @@ impl Export {
         );
         let app = invocation.open().await?;
         let now = app.now();
-        let moment = |when: Option<&str>| when.map(|when| parse_when(when, now)).transpose();
+        let moment = |when: Option<&str>| when.map(|when| parse_moment(when, now)).transpose();
         let filter = Filter {
             since: moment(self.since.as_deref())?,
             until: moment(self.until.as_deref())?,
