@@ -10,7 +10,7 @@ use super::{
     Exit, Invocation, find_target,
     import::{Folder, Outcome},
     output,
-    report::record,
+    sync::asker,
 };
 use crate::{
     app::{App, Target},
@@ -19,7 +19,10 @@ use crate::{
         self,
         write::{self, Layout, Manifest, Refused},
     },
-    sync::history::{self, Stand, State},
+    sync::{
+        history::{self, Stand, State},
+        reading,
+    },
 };
 
 /// Show the whole configuration of a target as it was at a moment.
@@ -55,11 +58,12 @@ impl AsOf {
         let mut exit = Exit::Done;
         let mut export = Export::default();
         if let Some(into) = &self.into {
-            let payload = json!({
-                "report": "as-of",
-                "filter": {"target": target.name, "at": at, "object": self.object},
+            let asked = json!({
+                "target": target.name,
+                "at": at,
+                "object": self.object,
             });
-            record(&app, Some(&target.name), payload).await?;
+            reading::reported(&app, &asker(&app), "as-of", asked).await?;
             export = write(&app, &target, &past, into, self.force)?;
             let is_there = |(_, outcome): &(Manifest, Outcome)| {
                 !matches!(outcome, Outcome::Kept | Outcome::Failed(_))

@@ -7,12 +7,15 @@ use super::{Exit, Invocation, output, sync::asker};
 use crate::{
     app::App,
     domain::{
-        audit::event::{EventType, NewEvent, Person},
+        audit::event::Person,
         moment::{parse_moment, parse_quarter},
     },
     http::api::view::{ApprovalView, PersonView},
     store::{Filter, From, Paging},
-    sync::history::{self, Row, Standing},
+    sync::{
+        history::{self, Row, Standing},
+        reading,
+    },
 };
 
 /// Reports for auditors.
@@ -79,16 +82,13 @@ impl Changes {
             until: Some(until),
             ..Filter::default()
         };
-        let payload = json!({
-            "report": "changes",
-            "filter": {
-                "since": since,
-                "until": until,
-                "stack": filter.stack,
-                "target": filter.target,
-            },
+        let asked = json!({
+            "since": since,
+            "until": until,
+            "stack": filter.stack,
+            "target": filter.target,
         });
-        record(&app, filter.target.as_deref(), payload).await?;
+        reading::reported(&app, &asker(&app), "changes", asked).await?;
         let mut printer = Printer::new(if self.csv {
             Form::Csv
         } else if invocation.is_json() {
@@ -104,18 +104,6 @@ impl Changes {
         printer.end();
         Ok(Exit::Done)
     }
-}
-
-/// Puts on record that something was taken out of the history at the command line.
-pub(super) async fn record(app: &App, target: Option<&str>, payload: Value) -> anyhow::Result<()> {
-    let asker = asker(app);
-    let event = NewEvent {
-        target: target.map(str::to_owned),
-        people: vec![("reader".to_owned(), asker.on_record())],
-        ..app.event(EventType::HistoryExported, asker.actor.clone(), payload)
-    };
-    app.store.record_events(&[event]).await?;
-    Ok(())
 }
 
 async fn beside_git(app: &App, filter: &Filter, printer: &mut Printer) -> anyhow::Result<()> {

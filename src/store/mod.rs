@@ -16,9 +16,8 @@
 //!
 //! Reading order: `db` (the two databases and the macros that let one text serve both), [`inbox`],
 //! [`stack`], [`hold`], [`lease`], [`runs`], [`inventory`], [`approval`], [`token`], [`audit`],
-//! [`checkpoint`], [`verify`], [`history`], [`query`] (pages of everything), [`queue`], [`sink`]; beside them `error`,
-//! [`installation`], `start` and `person` (erasing
-//! one).
+//! [`checkpoint`], [`verify`], [`history`], [`query`] (pages of everything), [`queue`], [`sink`];
+//! beside them `error`, [`installation`], `start` and `person` (erasing one).
 
 #[macro_use]
 mod db;

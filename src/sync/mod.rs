@@ -4,8 +4,8 @@
 //! [`look`] is its first half, [`apply`] its second, `repair` what follows when it went wrong;
 //! [`recover`] resolves what a dead worker left, [`hold`] says when none may begin, [`schedule`]
 //! holds the timers, [`report`] tells what came of it. [`import`] reads a target for those who have
-//! no stack yet. [`start`] and [`reading`] put on record what no run does: which configuration was
-//! loaded, and who read the history; [`history`] puts together what is on record.
+//! no stack yet; [`history`] puts together what is on record. [`start`] and [`reading`]
+//! put on record what no run does: which configuration was loaded, and who read the history.
 
 pub mod apply;
 pub mod approval;

@@ -136,7 +136,7 @@ fn person(run: i64) -> Person {
         name: Some(format!("Person {number}")),
         login: Some(format!("person-{number}")),
         email: Some(format!("person-{number}@example.org")),
-        address: None,
+        ..Person::default()
     }
 }
 

@@ -97,6 +97,7 @@ async fn status(app: &TestApp, token: &str, path: &str) -> u16 {
     send(get(app, token, path)).await.status().as_u16()
 }
 
+#[expect(clippy::too_many_lines, reason = "a list of questions")]
 async fn everything_is_found_by_what_it_is_about(mode: Mode) {
     let app = shop(mode).await;
     let store = &app.app.store;

@@ -31,9 +31,9 @@ const MOST_ADDRESSES: usize = 16;
 /// What the API works with: everything that a worker has, and the count of who was turned away.
 pub struct Api {
     pub app: App,
+    pub limits: Limits,
     /// Who read the history.
     pub readings: Readings,
-    pub limits: Limits,
     failed: Mutex<Failed>,
 }
 
@@ -52,7 +52,7 @@ impl Api {
             addresses: BTreeMap::new(),
         };
         Self {
-            limits: Limits::new(),
+            limits: Limits::default(),
             app,
             readings: Readings::default(),
             failed: Mutex::new(failed),

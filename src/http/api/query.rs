@@ -248,7 +248,7 @@ async fn enter<'a>(
     route: &'static str,
 ) -> Result<Asking<'a>, Error> {
     let (api, caller) = auth::caller(state, headers, origin, READERS).await?;
-    let place = api.limits.enter(&caller, api.app.now());
+    let place = api.limits.enter(&caller.token, api.app.now());
     let place = place.map_err(|too_much| match too_much {
         TooMuch::OfThisToken(seconds) => Error {
             retry_after: Some(seconds),

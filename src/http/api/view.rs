@@ -43,7 +43,7 @@ pub struct PersonView {
     pub login: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub email: Option<String>,
-    /// Where the request came from.
+    /// Where they called from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
 }
@@ -281,7 +281,6 @@ pub struct DeliveryView {
     pub commits: Vec<CommitView>,
     pub body_sha256: String,
     pub received_at: String,
-    /// The W3C trace id of what it set going.
     pub trace: Option<String>,
 }
 
