@@ -551,7 +551,7 @@ fn check<R: Read>(members: &mut Members<'_, R>, keys: &[VerifierKey]) -> Found {
 
 fn digest(mut reader: impl Read) -> std::io::Result<Digest> {
     let mut hasher = Sha256::new();
-    let mut buffer = [0; 64 * 1024];
+    let mut buffer = vec![0; 64 * 1024];
     loop {
         match reader.read(&mut buffer)? {
             0 => return Ok(Digest(hasher.finalize().into())),

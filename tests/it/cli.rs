@@ -668,7 +668,6 @@ fn the_demo_holds_with_nothing_installed() {
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
-<<<<<<< HEAD
 #[tokio::test]
 async fn a_node_that_is_down_hides_none_of_the_others() {
     let desk = Desk::new().await;
@@ -712,8 +711,6 @@ async fn a_node_that_is_down_hides_none_of_the_others() {
     assert!(out.contains("a \\u{1b}[31m"), "{out}");
 }
 
-=======
->>>>>>> w-c
 #[tokio::test(flavor = "multi_thread")]
 #[expect(
     clippy::too_many_lines,
@@ -851,50 +848,4 @@ async fn an_auditor_asks_for_runs_changes_the_past_and_a_report() {
     );
     let (code, _) = desk.json(&["audit", "verify"]).await;
     assert_eq!(code, 0);
-<<<<<<< HEAD
-=======
-}
-
-#[tokio::test]
-async fn a_node_that_is_down_hides_none_of_the_others() {
-    let desk = Desk::new().await;
-    let named =
-        classic("a", "/a/", "http://a").replace("\"name\":\"a\"", "\"name\":\"a \\u001b[31m\"");
-    desk.repo.write("a.json", named);
-    desk.repo.commit("one");
-    assert_eq!(desk.run(&["sync", "shop"]).await.0, 0);
-    let path = desk.folder.path().join("lockstep.toml");
-    let url = desk.gateway.url();
-    let text = std::fs::read_to_string(&path).unwrap();
-    let two = text.replace(
-        &format!("[\"{url}\"]"),
-        &format!("[\"{url}\", \"http://127.0.0.1:1\"]"),
-    );
-    std::fs::write(&path, two).unwrap();
-    desk.gateway.remove_by_hand("a");
-    desk.gateway.reload_now().await;
-    for (arguments, shown) in [
-        (vec!["plan", "shop"], "create classic/a"),
-        (vec!["drift"], "classic/a removed from the gateway"),
-        (vec!["status", "--objects"], "not on the gateway"),
-    ] {
-        let (code, out, err) = desk.run(&arguments).await;
-        assert_eq!(code, 1, "{arguments:?}: {out}{err}");
-        assert!(out.contains(shown), "{arguments:?}: {out}");
-        assert!(
-            err.contains("http://127.0.0.1:1: ") || err.contains("127.0.0.1:1: "),
-            "{err}"
-        );
-        let arguments = [arguments, vec!["--output", "json"]].concat();
-        let (code, out, _) = desk.run(&arguments).await;
-        let data: Value = serde_json::from_str(&out).unwrap();
-        assert_eq!(
-            (code, &data["unreached"][0]["node"]),
-            (1, &json!("127.0.0.1:1"))
-        );
-    }
-    desk.run(&["sync", "shop"]).await;
-    let (_, out, _) = desk.run(&["status", "--objects"]).await;
-    assert!(out.contains("a \\u{1b}[31m"), "{out}");
->>>>>>> w-c
 }
