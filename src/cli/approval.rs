@@ -109,7 +109,7 @@ async fn voice(app: &App) -> anyhow::Result<Voice> {
             token: None,
         });
     };
-    let caller = sign_in(app, token.expose_secret().trim(), Scope::Approve)
+    let caller = sign_in(app, token.expose_secret().trim(), &[Scope::Approve])
         .await
         .context("LOCKSTEP_TOKEN cannot be used")?;
     let asker = Asker {

@@ -81,9 +81,9 @@ pub struct ShowCheckpoint {}
 
 /// Make a key that signs checkpoints, and print the verifier key that belongs to it.
 ///
-/// Give the file as audit.signing_key, and the verifier key to whoever verifies the history. To
+/// Give the file as `audit.signing_key`, and the verifier key to whoever verifies the history. To
 /// change a key, make a new one of the same name, and name the old one as
-/// audit.previous_signing_key until the next checkpoint is signed: it vouches for the new one.
+/// `audit.previous_signing_key` until the next checkpoint is signed: it vouches for the new one.
 #[derive(Debug, Args)]
 pub struct Keygen {
     /// The history's name in every checkpoint, such as lockstep.example.com/production

@@ -15,7 +15,7 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use tempfile::NamedTempFile;
 
-use super::{Exit, Invocation, history::parse_when, output, sync::asker};
+use super::{Exit, Invocation, output, sync::asker};
 use crate::{
     app::App,
     domain::{
@@ -29,6 +29,7 @@ use crate::{
             keys::Named,
         },
         canonical::Digest,
+        moment::parse_moment,
         object::ObjectKey,
     },
     store::{EventFilter, KeptCheckpoint},
@@ -83,7 +84,7 @@ impl Export {
         );
         let app = invocation.open().await?;
         let now = app.now();
-        let moment = |when: Option<&str>| when.map(|when| parse_when(when, now)).transpose();
+        let moment = |when: Option<&str>| when.map(|when| parse_moment(when, now)).transpose();
         let filter = Filter {
             since: moment(self.since.as_deref())?,
             until: moment(self.until.as_deref())?,
@@ -550,7 +551,7 @@ fn check<R: Read>(members: &mut Members<'_, R>, keys: &[VerifierKey]) -> Found {
 
 fn digest(mut reader: impl Read) -> std::io::Result<Digest> {
     let mut hasher = Sha256::new();
-    let mut buffer = [0; 64 * 1024];
+    let mut buffer = vec![0; 64 * 1024];
     loop {
         match reader.read(&mut buffer)? {
             0 => return Ok(Digest(hasher.finalize().into())),

@@ -1,6 +1,7 @@
 //! The command line: a file a command. Only this module prints to standard output, and only data.
 
 mod approval;
+mod as_of;
 mod audit;
 mod checkout;
 mod demo;
@@ -16,12 +17,14 @@ mod output;
 mod ownership;
 mod plan;
 mod recover;
+mod report;
 mod sandbox;
 mod serve;
 mod show;
 mod status;
 mod sync;
 mod token;
+mod trace;
 mod validate;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -83,7 +86,11 @@ enum Command {
     Release(ownership::Release),
     Recover(recover::Recover),
     Status(status::Status),
-    History(history::History),
+    History(Box<history::History>),
+    AsOf(as_of::AsOf),
+    Trace(trace::Trace),
+    #[command(subcommand)]
+    Report(report::Report),
     Show(show::Show),
     #[command(subcommand)]
     Token(token::Token),
@@ -189,6 +196,9 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Recover(recover) => recover.run(&context).await,
         Command::Status(status) => status.run(&context).await,
         Command::History(history) => history.run(&context).await,
+        Command::AsOf(as_of) => as_of.run(&context).await,
+        Command::Trace(trace) => trace.run(&context).await,
+        Command::Report(report) => report.run(&context).await,
         Command::Show(show) => show.run(&context).await,
         Command::Token(token) => token.run(&context).await,
         Command::Audit(audit) => audit.run(&context).await,

@@ -6,10 +6,10 @@
     reason = "the command line is the only place that prints"
 )]
 
-use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::app::Target;
+pub use crate::domain::moment::{rfc3339, shown as moment};
 
 pub fn text(text: &str) {
     let text = text.strip_suffix('\n').unwrap_or(text);
@@ -90,19 +90,6 @@ pub fn unreached(nodes: &[Unreached]) {
     for node in nodes {
         eprintln!("error: {}: {}", node.node, harmless(&node.error));
     }
-}
-
-/// A moment for people, to the second, in UTC.
-pub fn moment(micros: i64) -> String {
-    Timestamp::from_microsecond(micros).map_or_else(
-        |_| micros.to_string(),
-        |timestamp| timestamp.strftime("%Y-%m-%d %H:%M:%SZ").to_string(),
-    )
-}
-
-/// A moment for programs, RFC 3339.
-pub fn rfc3339(micros: i64) -> String {
-    Timestamp::from_microsecond(micros).map_or_else(|_| micros.to_string(), |at| at.to_string())
 }
 
 #[cfg(test)]

@@ -165,6 +165,14 @@ impl Masker {
     }
 }
 
+/// Whether a text stands in the place of a secret.
+pub fn is_masked(text: &str) -> bool {
+    let tag = text
+        .strip_prefix("(secret ")
+        .and_then(|text| text.strip_suffix(')'));
+    tag.is_some_and(|tag| tag.len() == 32 && tag.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
 fn is_secret_name(name: &str) -> bool {
     let plain: String = name
         .chars()

@@ -1,13 +1,14 @@
 //! The history: appended to inside the transaction of what it tells of, read in pages, walked to
 //! be verified. Nothing here changes or removes an event, and the database refuses it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use serde_json::Value;
 use sqlx::QueryBuilder;
 
 use super::{
     Store,
-    db::{BATCH, Tx},
+    db::{BATCH, Tx, clean},
     error::{Result, parse, unreadable},
 };
 use crate::domain::{
@@ -221,7 +222,7 @@ impl Store {
         }))
     }
 
-    async fn with_people(&self, rows: Vec<EventRow>) -> Result<Vec<Event>> {
+    pub(super) async fn with_people(&self, rows: Vec<EventRow>) -> Result<Vec<Event>> {
         let mut people = self.people_of(&rows).await?;
         rows.into_iter()
             .map(|row| {
@@ -296,6 +297,7 @@ pub(super) async fn append(tx: &mut Tx, events: &[NewEvent]) -> Result<()> {
         });
     }
     insert_people(tx, &sealed).await?;
+    insert_objects(tx, events, size).await?;
     on_tx!(tx, |connection| {
         sqlx::query("update audit_head set size = $1, hash = $2 where id = 1")
             .bind(sequence)
@@ -333,6 +335,34 @@ async fn insert_people(tx: &mut Tx, events: &[Event]) -> Result<()> {
     Ok(())
 }
 
+/// Where events stand that list objects which their headers cannot name, so that they are found by
+/// each of them.
+async fn insert_objects(tx: &mut Tx, events: &[NewEvent], first: i64) -> Result<()> {
+    let mut listed: BTreeSet<(String, i64)> = BTreeSet::new();
+    for (event, sequence) in events.iter().zip(first..) {
+        if !matches!(
+            event.event_type,
+            EventType::DriftObserved | EventType::ForeignAppeared
+        ) {
+            continue;
+        }
+        let objects = event.payload.get("objects").and_then(Value::as_array);
+        let names = objects.into_iter().flatten().filter_map(Value::as_str);
+        listed.extend(names.map(|name| (clean(name), sequence)));
+    }
+    let listed: Vec<_> = listed.into_iter().collect();
+    for chunk in listed.chunks(BATCH) {
+        on_tx!(tx, |connection| {
+            let mut insert = QueryBuilder::new("insert into audit_object (object, sequence) ");
+            insert.push_values(chunk, |mut row, (object, sequence)| {
+                row.push_bind(object).push_bind(sequence);
+            });
+            insert.build().persistent(false).execute(connection).await?;
+        });
+    }
+    Ok(())
+}
+
 fn salts(count: usize) -> Vec<[u8; 32]> {
     let mut salts = vec![[0; 32]; count];
     for salt in &mut salts {
@@ -349,8 +379,8 @@ fn page(limit: i64) -> i64 {
 }
 
 #[derive(sqlx::FromRow)]
-struct EventRow {
-    sequence: i64,
+pub(super) struct EventRow {
+    pub(super) sequence: i64,
     header: String,
     payload: String,
     previous: String,

@@ -1,6 +1,8 @@
 //! Deliveries: each is recorded once, together with the wish that it is for every stack it
 //! concerns. Never decides which stacks those are.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use sqlx::QueryBuilder;
 
@@ -19,6 +21,15 @@ use crate::domain::{
     revision::Revision,
     run::{RunId, Trigger},
 };
+
+/// The columns of [`DeliveryRow`].
+macro_rules! delivery_columns {
+    () => {
+        "id, webhook, event, repository, git_ref, revision_before, revision_after, commits, \
+         forced, pusher, body_sha256, received_at, trace"
+    };
+}
+pub(super) use delivery_columns;
 
 /// A verified request of a Git host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,12 +99,14 @@ impl Store {
         let generations = raise(&mut tx, stacks, Trigger::Push, Raise::Always).await?;
         for chunk in generations.chunks(BATCH) {
             on_tx!(&mut tx, |connection| {
-                let mut insert =
-                    QueryBuilder::new("insert into delivery_stack (delivery, stack, generation) ");
+                let mut insert = QueryBuilder::new(
+                    "insert into delivery_stack (delivery, stack, generation, received_at) ",
+                );
                 insert.push_values(chunk, |mut row, (stack, generation)| {
                     row.push_bind(&delivery.id)
                         .push_bind(stack)
-                        .push_bind(generation);
+                        .push_bind(generation)
+                        .push_bind(delivery.received_at);
                 });
                 insert.build().persistent(false).execute(connection).await?;
             });
@@ -105,11 +118,11 @@ impl Store {
 
     pub async fn delivery(&self, id: &str) -> Result<Option<Delivery>> {
         let row: Option<DeliveryRow> = on_pool!(self, |pool| {
-            sqlx::query_as(
-                "select id, webhook, event, repository, git_ref, revision_before, \
-                 revision_after, commits, forced, pusher, body_sha256, received_at, trace \
-                 from delivery where id = $1",
-            )
+            sqlx::query_as(concat!(
+                "select ",
+                delivery_columns!(),
+                " from delivery where id = $1"
+            ))
             .bind(id)
             .fetch_optional(pool)
             .await?
@@ -167,12 +180,12 @@ impl Store {
         git_ref: &str,
     ) -> Result<Option<Delivery>> {
         let row: Option<DeliveryRow> = on_pool!(self, |pool| {
-            sqlx::query_as(
-                "select id, webhook, event, repository, git_ref, revision_before, \
-                 revision_after, commits, forced, pusher, body_sha256, received_at, trace \
-                 from delivery where repository = $1 and git_ref = $2 \
-                 order by received_at desc, recorded_at desc, id desc limit 1",
-            )
+            sqlx::query_as(concat!(
+                "select ",
+                delivery_columns!(),
+                " from delivery where repository = $1 and git_ref = $2 \
+                 order by received_at desc, recorded_at desc, id desc limit 1"
+            ))
             .bind(repository)
             .bind(git_ref)
             .fetch_optional(pool)
@@ -224,7 +237,28 @@ async fn insert_delivery(tx: &mut Tx, delivery: &Delivery, now: i64) -> Result<b
         .await?
         .rows_affected()
     });
+    if inserted == 1 {
+        insert_commits(tx, delivery).await?;
+    }
     Ok(inserted == 1)
+}
+
+/// Every commit that it announced, so that it is found by each.
+async fn insert_commits(tx: &mut Tx, delivery: &Delivery) -> Result<()> {
+    let announced = delivery.commits.iter().map(|commit| clean(&commit.id));
+    let after = delivery.after.iter().map(ToString::to_string);
+    let commits: BTreeSet<String> = announced.chain(after).collect();
+    let commits: Vec<String> = commits.into_iter().collect();
+    for chunk in commits.chunks(BATCH) {
+        on_tx!(tx, |connection| {
+            let mut insert = QueryBuilder::new("insert into delivery_commit (revision, delivery) ");
+            insert.push_values(chunk, |mut row, commit| {
+                row.push_bind(commit).push_bind(&delivery.id);
+            });
+            insert.build().persistent(false).execute(connection).await?;
+        });
+    }
+    Ok(())
 }
 
 pub(super) fn commits_text(commits: &[CommitRef]) -> String {

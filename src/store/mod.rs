@@ -16,9 +16,8 @@
 //!
 //! Reading order: `db` (the two databases and the macros that let one text serve both), [`inbox`],
 //! [`stack`], [`hold`], [`lease`], [`runs`], [`inventory`], [`approval`], [`token`], [`audit`],
-//! [`checkpoint`], [`verify`], [`history`], [`queue`], [`sink`]; beside them `error`,
-//! [`installation`], `start` and `person` (erasing
-//! one).
+//! [`checkpoint`], [`verify`], [`history`], [`query`] (pages of everything), [`queue`], [`sink`];
+//! beside them `error`, [`installation`], `start` and `person` (erasing one).
 
 #[macro_use]
 mod db;
@@ -35,6 +34,7 @@ pub mod inventory;
 pub mod lease;
 mod nodes;
 mod person;
+pub mod query;
 pub mod queue;
 pub mod runs;
 pub mod sink;
@@ -58,6 +58,10 @@ pub use inventory::{Body, InventoryChange};
 pub use lease::{Holder, Lease};
 pub use nodes::{NodeProgress, NodeState};
 pub use person::Erased;
+pub use query::{
+    ApprovalEntry, ChangeEntry, Cursor, CursorError, Filter, From, LARGEST_PAGE, LOOK, ObjectEntry,
+    Page, Paging,
+};
 pub use queue::{LocalQueue, PutError, QueueDepth, QueueLimits, QueueMessage};
 pub use runs::{ChangeOutcome, Finish, Intent, NewRun, OpenRun, Run, Settle, Undo};
 pub use sink::{SinkChange, SinkState};

@@ -315,16 +315,15 @@ async fn heard_keys(app: &App) -> anyhow::Result<Vec<VerifierKey>> {
 }
 
 async fn check_held(app: &App, holding: &Holding, walk: &mut Option<Walk>) -> anyhow::Result<()> {
-    let begun = match walk.take() {
-        Some(walk) => Ok(walk),
-        None => {
-            let pins = heard_keys(app).await?;
-            let what = Verification {
-                pins,
-                ..Verification::default()
-            };
-            app.store.begin_walk(what).await?
-        }
+    let begun = if let Some(walk) = walk.take() {
+        Ok(walk)
+    } else {
+        let pins = heard_keys(app).await?;
+        let what = Verification {
+            pins,
+            ..Verification::default()
+        };
+        app.store.begin_walk(what).await?
     };
     let found = match begun {
         Ok(mut begun) => match app.store.walk(&mut begun, SLICE).await? {
@@ -430,10 +429,11 @@ async fn deliver(
     match &sink.keeps {
         Keeps::File(path) => {
             let path = path.clone();
-            let notes: String = pending
-                .iter()
-                .map(|checkpoint| format!("{}\n", checkpoint.note))
-                .collect();
+            let mut notes = String::new();
+            for checkpoint in pending {
+                notes.push_str(&checkpoint.note);
+                notes.push('\n');
+            }
             let done = tokio::task::spawn_blocking(move || {
                 append(&path, &notes).map_err(|error| format!("{}: {error}", path.display()))
             });

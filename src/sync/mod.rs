@@ -4,13 +4,14 @@
 //! [`look`] is its first half, [`apply`] its second, `repair` what follows when it went wrong;
 //! [`recover`] resolves what a dead worker left, [`hold`] says when none may begin, [`schedule`]
 //! holds the timers, [`report`] tells what came of it. [`import`] reads a target for those who have
-//! no stack yet. [`start`] and [`reading`] put on record what no run does: which configuration was
-//! loaded, and who read the history.
+//! no stack yet; [`history`] puts together what is on record. [`start`] and [`reading`]
+//! put on record what no run does: which configuration was loaded, and who read the history.
 
 pub mod apply;
 pub mod approval;
 pub mod checkpoint;
 pub mod handwork;
+pub mod history;
 pub mod hold;
 pub mod import;
 pub mod lease;

@@ -51,6 +51,18 @@ pub async fn exported(app: &App, by: &Asker, export: &Exported) -> store::Result
     app.store.record_events(&[event]).await
 }
 
+/// Puts a report or a past configuration on record before it is given out.
+pub async fn reported(
+    app: &App,
+    by: &Asker,
+    report: &'static str,
+    filter: Value,
+) -> store::Result<()> {
+    let payload = json!({"report": report, "filter": filter});
+    let event = event(app, by, EventType::HistoryExported, payload);
+    app.store.record_events(&[event]).await
+}
+
 /// Counts queries until they are put on record.
 #[derive(Default)]
 pub struct Readings {

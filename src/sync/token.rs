@@ -123,13 +123,16 @@ fn people(token: &Token, operator: Person) -> Vec<(String, Person)> {
     ]
 }
 
-/// Checks a token against the database and the configuration.
-pub async fn sign_in(app: &App, text: &str, scope: Scope) -> Result<Caller, SignInError> {
+/// Checks a token against the database and the configuration; one of the scopes is enough.
+pub async fn sign_in(app: &App, text: &str, scopes: &[Scope]) -> Result<Caller, SignInError> {
     let shown = Presented::parse(text).ok_or(Refusal::Malformed)?;
     let token = app.store.token(&shown.id).await?;
     let token = token.ok_or(Refusal::Unknown)?;
     let now = app.now();
-    token.opens(&shown, scope, now)?;
+    let opened = scopes.iter().map(|&scope| token.opens(&shown, scope, now));
+    opened
+        .reduce(Result::or)
+        .unwrap_or(Err(Refusal::OutOfScope))?;
     if !app.people.contains_key(&token.person) {
         return Err(Refusal::NoPerson.into());
     }

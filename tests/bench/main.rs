@@ -8,6 +8,7 @@
 
 mod apply;
 mod audit;
+mod history;
 mod ingest;
 mod plan;
 mod refill;
@@ -34,6 +35,10 @@ fn main() {
     }
     if wants("audit") {
         runtime.block_on(audit::run());
+    }
+    // Fills a database, so only by its name.
+    if chosen.iter().any(|chosen| chosen == "history") {
+        runtime.block_on(history::run());
     }
     if wants("plan") {
         runtime.block_on(plan::run());

@@ -15,6 +15,7 @@ mod gateway_client;
 mod gateway_contract;
 mod git;
 mod handwork;
+mod history;
 mod hold;
 mod import;
 mod layouts;

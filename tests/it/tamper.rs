@@ -154,7 +154,7 @@ impl Victim {
                         .sql(&format!("alter table {table} disable trigger all"))
                         .await;
                 }
-                for column in [
+                let of_event = [
                     "at",
                     "type",
                     "actor_kind",
@@ -163,10 +163,17 @@ impl Victim {
                     "stack",
                     "object",
                     "run",
-                ] {
+                    "pushed",
+                ];
+                let of_person = ["login", "email", "name"];
+                let computed = of_event.map(|column| ("audit_event", column));
+                let computed = computed
+                    .into_iter()
+                    .chain(of_person.map(|column| ("audit_person", column)));
+                for (table, column) in computed {
                     self.test
                         .sql(&format!(
-                            "alter table audit_event alter column {column} drop expression"
+                            "alter table {table} alter column {column} drop expression"
                         ))
                         .await;
                 }

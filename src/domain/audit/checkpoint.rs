@@ -97,7 +97,7 @@ impl VerifierKey {
     }
 
     fn verifies(&self, text: &str, signature: &[u8]) -> bool {
-        ParsedPublicKey::new(&ED25519, &self.public)
+        ParsedPublicKey::new(&ED25519, self.public)
             .is_ok_and(|key| key.verify_sig(text.as_bytes(), signature).is_ok())
     }
 }

@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use serde_json::json;
 use tracing::{info, warn};
 
-use super::{super::State, Error, of_store};
+use super::{super::State, Error, limits::Limits, of_store};
 use crate::{
     app::App,
     domain::{
@@ -31,6 +31,7 @@ const MOST_ADDRESSES: usize = 16;
 /// What the API works with: everything that a worker has, and the count of who was turned away.
 pub struct Api {
     pub app: App,
+    pub limits: Limits,
     /// Who read the history.
     pub readings: Readings,
     failed: Mutex<Failed>,
@@ -51,6 +52,7 @@ impl Api {
             addresses: BTreeMap::new(),
         };
         Self {
+            limits: Limits::default(),
             app,
             readings: Readings::default(),
             failed: Mutex::new(failed),
@@ -113,7 +115,7 @@ pub async fn caller<'a>(
     state: &'a State,
     headers: &HeaderMap,
     origin: &Origin,
-    scope: Scope,
+    scopes: &[Scope],
 ) -> Result<(&'a Api, Caller), Error> {
     let api = state.api.as_ref().ok_or(Error::new(
         StatusCode::NOT_FOUND,
@@ -123,7 +125,8 @@ pub async fn caller<'a>(
     let refused = |refusal: Refusal| {
         api.count(refusal, origin.address);
         info!(reason = refusal.label(), "refused a request to the API");
-        let scope = scope.as_str();
+        let scopes: Vec<&str> = scopes.iter().map(|scope| scope.as_str()).collect();
+        let scope = scopes.join(" or ");
         match refusal {
             Refusal::OutOfScope => Error::told(
                 StatusCode::FORBIDDEN,
@@ -142,7 +145,7 @@ pub async fn caller<'a>(
         }
     };
     let text = bearer(headers).map_err(refused)?;
-    match sign_in(&api.app, text, scope).await {
+    match sign_in(&api.app, text, scopes).await {
         Ok(caller) => Ok((
             api,
             Caller {
