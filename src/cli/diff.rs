@@ -6,12 +6,18 @@ use anyhow::Context;
 use clap::Args;
 use serde_json::json;
 
-use super::{Exit, Invocation, find_target, output, take_target, validate::collect};
+use super::{Exit, Invocation, find_stack, find_target, output, take_target, validate::collect};
 use crate::{
-    domain::plan::{PreparedDesired, prepare},
+    domain::{
+        plan::{PreparedDesired, prepare_with},
+        reference::{self, Secrets},
+    },
     git::Selection,
     manifest,
-    sync::import::{self, Comparison},
+    sync::{
+        import::{self, Comparison},
+        secrets,
+    },
 };
 
 /// Compare the manifests of a folder with what a gateway runs.
@@ -26,6 +32,9 @@ pub struct Diff {
     /// The folder with manifests, or one file
     #[arg(value_name = "DIR")]
     path: PathBuf,
+    /// The stack of the configuration whose secrets the manifests refer to
+    #[arg(long, value_name = "STACK")]
+    stack: Option<String>,
 }
 
 impl Diff {
@@ -36,7 +45,15 @@ impl Diff {
         collect(&self.path, &self.path, &Selection::default(), &mut files)
             .with_context(|| format!("cannot read {}", self.path.display()))?;
         let folder = self.path.display().to_string();
-        let options = app.manifest_options(&target, vec![folder]);
+        let stack = match &self.stack {
+            Some(name) => Some(find_stack(&app, name)?.clone()),
+            None => None,
+        };
+        let known = stack.as_ref().map(|stack| stack.secrets.keys().cloned());
+        let options = manifest::Options {
+            secrets: known.map(Iterator::collect),
+            ..app.manifest_options(&target, vec![folder])
+        };
         let read = match manifest::read(&files, &options) {
             Ok(read) => read,
             Err(problems) => {
@@ -55,7 +72,17 @@ impl Diff {
         for warning in &read.warnings {
             eprintln!("warning: {warning}");
         }
-        let desired = Arc::new(prepare(read.desired, &app.masker));
+        let names = reference::names_of(&read.desired);
+        let secrets = match &stack {
+            Some(stack) => secrets::read(&app, stack, names)
+                .await
+                .map_err(|problems| anyhow::anyhow!("{}", problems.join("\n")))?,
+            None if names.is_empty() => Secrets::default(),
+            None => anyhow::bail!(
+                "the manifests refer to secrets; name the stack that has them: --stack STACK"
+            ),
+        };
+        let desired = Arc::new(prepare_with(read.desired, &app.masker, &Arc::new(secrets)));
         let holding = take_target(&app, &target.name).await?;
         let compared = import::compare(&target, &app.masker, desired.clone()).await;
         holding.release().await?;

@@ -9,6 +9,7 @@ mod certificates;
 mod checks;
 mod native;
 mod operator;
+mod secrets;
 mod source;
 mod upstream;
 pub mod write;
@@ -41,6 +42,8 @@ pub struct Options {
     pub org: Option<String>,
     /// Certificates that manifests may refer to and that are no files of theirs, by name.
     pub certificates: BTreeMap<String, NamedCertificate>,
+    /// The secrets that manifests may refer to, by name; any where they are not known.
+    pub secrets: Option<BTreeSet<String>>,
     /// The folders whose files are read: a certificate's file is named by its path below one.
     /// None for the repository's root.
     pub folders: Vec<String>,
@@ -176,6 +179,7 @@ pub fn read(files: &[SourceFile], options: &Options) -> Result<Manifests, Vec<Pr
     }
     // Policies refer to APIs of any file, so they are translated when all are known.
     operator.translate(&mut reading);
+    secrets::refuse_names(&mut reading);
     let certificates = certificates::resolve(&pem, &mut reading);
     reading.cross_check();
     reading.objects.extend(certificates);
@@ -245,7 +249,13 @@ impl<'o> Reading<'o> {
             document: document.index,
             base: String::new(),
         };
-        self.value(document.value, place, operator, 0);
+        let references = secrets::references(&document.value);
+        let ignored = self.ignored.len();
+        self.value(document.value, place.clone(), operator, 0);
+        // What is no manifest may say what it likes.
+        if self.ignored.len() == ignored {
+            secrets::check(&references, &place, self);
+        }
     }
 
     /// One value that may be a manifest, or hold some.

@@ -12,6 +12,7 @@ use super::{
     approval::{self, Waiting},
     leaving::leaving,
     observe::{self, Observation},
+    secrets,
 };
 use crate::{
     app::{App, Stack, Target},
@@ -21,7 +22,8 @@ use crate::{
         guard::RequireApproval,
         inventory::{Inventory, Owned},
         object::{Kind, ObjectKey},
-        plan::{Change, Inputs, Plan, PreparedDesired, Rules, prepare},
+        plan::{Change, Inputs, Plan, PreparedDesired, Rules, prepare_with},
+        reference::{self, Secrets},
         revision::Revision,
         run::Action,
         secrets::Masker,
@@ -37,6 +39,8 @@ pub struct Wanted {
     pub revision: Revision,
     pub author: git::Person,
     pub desired: Arc<PreparedDesired>,
+    /// What was filled into it.
+    pub secrets: Arc<Secrets>,
     pub ignored: Vec<manifest::Ignored>,
     pub warnings: Vec<manifest::Problem>,
 }
@@ -70,6 +74,9 @@ pub enum LookError {
     /// Certificates that the manifests refer to; they may be there in a moment.
     #[error("{}", .0.join("\n"))]
     Certificates(Vec<String>),
+    /// Secrets that the manifests refer to; they may be there in a moment.
+    #[error("{}", .0.join("\n"))]
+    Secrets(Vec<String>),
     #[error("the target {target}: {error}")]
     Target {
         target: String,
@@ -120,8 +127,47 @@ pub async fn head(app: &App, stack: &Stack) -> Result<Revision, LookError> {
     })
 }
 
-/// Reads the manifests at a revision.
+/// Reads the manifests at a revision, and the secrets that they refer to.
 pub async fn wanted(app: &App, stack: &Stack, revision: &Revision) -> Result<Wanted, LookError> {
+    let Read { author, manifests } = read(app, stack, revision).await?;
+    let names = reference::names_of(&manifests.desired);
+    let secrets = secrets::read(app, stack, names)
+        .await
+        .map_err(LookError::Secrets)?;
+    let secrets = Arc::new(secrets);
+    let (masker, filled_with) = (app.masker.clone(), secrets.clone());
+    let desired = tokio::task::spawn_blocking(move || {
+        prepare_with(manifests.desired, &masker, &filled_with)
+    })
+    .await
+    .expect("masking bodies does not panic");
+    Ok(Wanted {
+        revision: revision.clone(),
+        author,
+        desired: Arc::new(desired),
+        secrets,
+        ignored: manifests.ignored,
+        warnings: manifests.warnings,
+    })
+}
+
+/// The objects that a stack describes at a revision. No secret is read for it.
+pub async fn described(
+    app: &App,
+    stack: &Stack,
+    revision: &Revision,
+) -> Result<Vec<ObjectKey>, LookError> {
+    let Read { manifests, .. } = read(app, stack, revision).await?;
+    Ok(manifests.desired.into_keys().collect())
+}
+
+/// Manifests without a problem.
+struct Read {
+    author: git::Person,
+    manifests: manifest::Manifests,
+}
+
+async fn read(app: &App, stack: &Stack, revision: &Revision) -> Result<Read, LookError> {
     let snapshot = app
         .mirrors
         .tree(&stack.remote, revision, &stack.path, &stack.selection)
@@ -134,8 +180,12 @@ pub async fn wanted(app: &App, stack: &Stack, revision: &Revision) -> Result<Wan
     } = snapshot;
     let (app, target) = (app.clone(), stack.target.clone());
     let folder = stack.path.as_str().to_owned();
+    let names = stack.secrets.keys().cloned().collect();
     let read = tokio::task::spawn_blocking(move || {
-        let options = app.manifest_options(&target, vec![folder]);
+        let options = manifest::Options {
+            secrets: Some(names),
+            ..app.manifest_options(&target, vec![folder])
+        };
         let files: Vec<manifest::SourceFile> = files
             .into_iter()
             .map(|file| manifest::SourceFile {
@@ -143,41 +193,28 @@ pub async fn wanted(app: &App, stack: &Stack, revision: &Revision) -> Result<Wan
                 bytes: file.bytes,
             })
             .collect();
-        manifest::read(&files, &options).map(|manifests| {
-            let desired = prepare(manifests.desired, &app.masker);
-            let unreadable: Vec<String> = manifests.unreadable.into_iter().collect();
-            (desired, unreadable, manifests.ignored, manifests.warnings)
-        })
+        manifest::read(&files, &options)
     })
     .await
     .expect("reading manifests does not panic");
 
     let mut refused: Vec<String> = problems.iter().map(ToString::to_string).collect();
     match read {
-        Ok((_, unreadable, ..)) if refused.is_empty() && !unreadable.is_empty() => {
-            Err(LookError::Certificates(unreadable))
+        Ok(manifests) if refused.is_empty() => {
+            if !manifests.unreadable.is_empty() {
+                let unreadable = manifests.unreadable.into_iter().collect();
+                return Err(LookError::Certificates(unreadable));
+            }
+            return Ok(Read { author, manifests });
         }
-        Ok((desired, _, ignored, warnings)) if refused.is_empty() => Ok(Wanted {
-            revision: revision.clone(),
-            author,
-            desired: Arc::new(desired),
-            ignored,
-            warnings,
-        }),
-        Ok(_) => Err(LookError::Refused {
-            revision: revision.clone(),
-            author: Box::new(author),
-            problems: refused,
-        }),
-        Err(problems) => {
-            refused.extend(problems.iter().map(ToString::to_string));
-            Err(LookError::Refused {
-                revision: revision.clone(),
-                author: Box::new(author),
-                problems: refused,
-            })
-        }
+        Ok(_) => {}
+        Err(problems) => refused.extend(problems.iter().map(ToString::to_string)),
     }
+    Err(LookError::Refused {
+        revision: revision.clone(),
+        author: Box::new(author),
+        problems: refused,
+    })
 }
 
 /// Reads the target and makes the plan. The caller holds the target's lease.
@@ -318,15 +355,19 @@ async fn describe(
     let needed: Vec<Digest> = plan
         .changes()
         .chain(held)
-        .filter(|change| change.action == Action::Update)
+        .filter(|change| change.action.puts())
         .filter_map(|change| inventory.get(&change.object))
         .flat_map(|owned| [Some(owned.desired), owned.observed])
         .flatten()
         .collect();
-    let bodies: BTreeMap<Digest, Value> = app
-        .store
-        .bodies(&needed)
-        .await?
+    let texts = app.store.bodies(&needed).await?;
+    plan.tell_rotations(|change| {
+        let owned = inventory.get(&change.object)?;
+        let wanted = desired.get(&change.object)?;
+        let applied = texts.get(&owned.desired)?;
+        Some((applied, &wanted.text))
+    });
+    let bodies: BTreeMap<Digest, Value> = texts
         .into_iter()
         .filter_map(|(digest, text)| Some((digest, serde_json::from_str(&text).ok()?)))
         .collect();
@@ -358,7 +399,7 @@ fn fields(
     let after: Value = serde_json::from_str(&wanted.text).unwrap_or_default();
     let Some(owned) = inventory.get(key) else {
         // Not ours: what would change if it were, as far as the listing tells.
-        let live = observation.masked(key, masker, wanted.references);
+        let live = observation.masked(key, masker);
         let comparable = !matches!(key.kind, Kind::Certificate | Kind::OasApi);
         return live
             .filter(|_| comparable)
@@ -368,7 +409,7 @@ fn fields(
     let mut fields = Vec::new();
     if change.drifted
         && let Some(before) = owned.observed.and_then(|digest| bodies.get(&digest))
-        && let Some(live) = observation.masked(key, masker, wanted.references)
+        && let Some(live) = observation.masked(key, masker)
     {
         fields.extend(diff(&live, before));
     }

@@ -588,6 +588,7 @@ impl Context<'_> {
             desired,
             observed,
             listed,
+            hidden: observation.hides(key),
             gateway_version: observation.version.clone(),
             run: self.run.clone(),
             path,
@@ -619,7 +620,7 @@ impl Context<'_> {
                     digest: wanted.digest,
                     text: wanted.text.clone(),
                 });
-                self.keep_observed(key, wanted.references, observation, bodies);
+                self.keep_observed(key, observation, bodies);
             }
             (Action::Delete | Action::Replace | Action::Forget, Outcome::Applied) => {
                 inventory.push(InventoryChange::remove(key.clone()));
@@ -639,7 +640,7 @@ impl Context<'_> {
                     let listed = observation.listed_digest(key);
                     let owned = self.owned(look, key, before.desired, seen, listed, observation);
                     inventory.push(InventoryChange::put(key.clone(), owned));
-                    self.keep_observed(key, false, observation, bodies);
+                    self.keep_observed(key, observation, bodies);
                 }
             }
             // Refused before anything was written, or not sent: as it was.
@@ -663,11 +664,10 @@ impl Context<'_> {
     fn keep_observed(
         &self,
         key: &ObjectKey,
-        references: bool,
         observation: &Observation,
         bodies: &mut Vec<Body>,
     ) {
-        bodies.extend(observation.text(key, &self.app.masker, references));
+        bodies.extend(observation.text(key, &self.app.masker));
     }
 
     /// Remembers in which exact text an unchanged object is listed now, where another text says
