@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{Exit, Invocation, find_stack, find_target, output, take_target, validate::collect};
 use crate::{
     domain::{
-        plan::{PreparedDesired, prepare_with},
+        plan::{PreparedDesired, prepare},
         reference::{self, Secrets},
     },
     git::Selection,
@@ -82,7 +82,8 @@ impl Diff {
                 "the manifests refer to secrets; name the stack that has them: --stack STACK"
             ),
         };
-        let desired = Arc::new(prepare_with(read.desired, &app.masker, &Arc::new(secrets)));
+        let masker = app.masker.with(Arc::new(secrets));
+        let desired = Arc::new(prepare(read.desired, &masker));
         let holding = take_target(&app, &target.name).await?;
         let compared = import::compare(&target, &app.masker, desired.clone()).await;
         holding.release().await?;

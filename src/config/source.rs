@@ -60,7 +60,8 @@ pub struct VaultField {
 
 impl VaultField {
     pub fn parse(text: &str) -> Result<Self, &'static str> {
-        const FORM: &str = "is written \"mount/path#field\", such as \"secret/shop/database#password\"";
+        const FORM: &str =
+            "is written \"mount/path#field\", such as \"secret/shop/database#password\"";
         let (place, field) = text.rsplit_once('#').ok_or(FORM)?;
         let (mount, path) = place.split_once('/').ok_or(FORM)?;
         let is_segment = |segment: &str| !matches!(segment, "" | "." | "..");

@@ -262,7 +262,8 @@ pub(super) fn refuse_vault_without_section(
         let is_in_vault = |source: &SecretSource| matches!(source, SecretSource::Vault(_));
         let needs_vault = stack.secrets.iter().find(|(_, source)| is_in_vault(source));
         if let (Some((secret, _)), Some(section)) = (needs_vault, sections.get(name)) {
-            let message = format!("the secret {secret} is in Vault, and the file has no [vault] section");
+            let message =
+                format!("the secret {secret} is in Vault, and the file has no [vault] section");
             section.problem(&message);
         }
     }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use url::Url;
 
 use super::{
-    reader::{Field, Read, Section},
     notify::over_tls,
+    reader::{Field, Read, Section},
     source::Source,
     values::{duration, parse_url},
 };
@@ -16,7 +16,7 @@ const SHORTEST_TIMEOUT: Duration = Duration::from_secs(1);
 const LONGEST_TIMEOUT: Duration = Duration::from_mins(1);
 const DEFAULT_APPROLE: &str = "approle";
 
-/// A HashiCorp Vault, or what speaks like one.
+/// A Vault, or what speaks like one.
 #[derive(Clone, Debug)]
 pub struct Vault {
     pub address: Url,
@@ -77,7 +77,9 @@ pub(super) fn read(section: &Section<'_>) -> Read<Vault> {
 fn path(text: &str) -> Result<String, &'static str> {
     let text = text.trim_matches('/');
     let is_segment = |segment: &str| !matches!(segment, "" | "." | "..");
-    let is_plain = text.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#%".contains(&byte));
+    let is_plain = text
+        .bytes()
+        .all(|byte| byte.is_ascii_graphic() && !b"?#%".contains(&byte));
     if text.split('/').all(is_segment) && is_plain {
         Ok(text.to_owned())
     } else {

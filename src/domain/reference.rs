@@ -172,7 +172,9 @@ pub fn written(body: Value) -> Value {
         Value::Array(items) => items.into_iter().map(written).collect(),
         Value::Object(members) => {
             let members = members.into_iter();
-            members.map(|(name, member)| (name, written(member))).collect()
+            members
+                .map(|(name, member)| (name, written(member)))
+                .collect()
         }
         other => other,
     }
@@ -204,42 +206,52 @@ fn fill_text(pieces: &[Piece<'_>], secrets: &Secrets) -> String {
 }
 
 impl Secrets {
-    /// Words of a gateway about a body that was sent, without the secrets in it. A gateway may
-    /// quote a part of the body, cut it off anywhere, and write it in several ways.
-    pub fn hide_in(&self, words: &str) -> String {
+    /// Words of a gateway about a body that was sent, without the secrets in it and without `others`.
+    /// A gateway may quote a part of the body, cut it off anywhere, and write it in several ways.
+    pub fn hide_in(&self, words: &str, others: &[String]) -> String {
         /// Hidden by itself, a shorter one would show where it is not.
         const LONG_ENOUGH: usize = 6;
         const SHORTEST_BEGINNING: usize = 4;
-        let mut needles: Vec<(String, &str)> = Vec::new();
-        for name in self.0.keys() {
-            let value = self.get(name).unwrap_or_default();
+        let named = self.0.iter().map(|(name, value)| {
+            let shown = format!("(secret {name})");
+            (value.expose_secret(), shown)
+        });
+        let unnamed = others
+            .iter()
+            .map(|value| (value.as_str(), "(secret)".to_owned()));
+        let mut needles: Vec<(String, String)> = Vec::new();
+        for (value, shown) in named.chain(unnamed) {
             for spelling in spellings(value) {
                 if spelling.len() < LONG_ENOUGH && words.contains(&spelling) {
-                    return format!("(words with the secret {name}, which are not repeated)");
+                    return format!("{shown} stands in its words, which are not repeated");
                 }
-                needles.push((spelling, name));
+                needles.push((spelling, shown.clone()));
             }
         }
         needles.retain(|(spelling, _)| spelling.len() >= LONG_ENOUGH);
         needles.sort_by(|left, right| right.0.len().cmp(&left.0.len()).then(left.cmp(right)));
         let mut words = words.to_owned();
-        for (spelling, name) in &needles {
+        for (spelling, shown) in &needles {
             if words.contains(spelling.as_str()) {
-                words = words.replace(spelling.as_str(), &format!("(secret {name})"));
+                words = words.replace(spelling.as_str(), shown);
             }
         }
         // What was cut off in the middle.
-        let beginning = needles.iter().filter_map(|(spelling, name)| {
+        let beginning = needles.iter().filter_map(|(spelling, shown)| {
             let lengths = (SHORTEST_BEGINNING..spelling.len()).rev();
             let at = lengths
                 .filter(|length| spelling.is_char_boundary(*length))
-                .find(|length| words.trim_end_matches(['…', '.', '"']).ends_with(&spelling[..*length]))?;
-            Some((at, *name))
+                .find(|length| {
+                    words
+                        .trim_end_matches(['…', '.', '"'])
+                        .ends_with(&spelling[..*length])
+                })?;
+            Some((at, shown))
         });
-        if let Some((length, name)) = beginning.max() {
+        if let Some((length, shown)) = beginning.max() {
             let whole = words.trim_end_matches(['…', '.', '"']).len();
             words.truncate(whole - length);
-            let _ = write!(words, "(secret {name})…");
+            let _ = write!(words, "{shown}…");
         }
         words
     }
@@ -318,7 +330,12 @@ mod tests {
 
     #[test]
     fn what_only_begins_like_a_reference_is_none() {
-        for text in ["${secret:", "${secret:}", "a ${secret:a b}", "${secret:${secret:a}}"] {
+        for text in [
+            "${secret:",
+            "${secret:}",
+            "a ${secret:a b}",
+            "${secret:${secret:a}}",
+        ] {
             assert_eq!(pieces(text), Err(NoReference), "{text}");
         }
         assert!(pieces(&format!("${{secret:{}}}", "n".repeat(63))).is_ok());
@@ -334,20 +351,40 @@ mod tests {
             ("short", "q7"),
         ]);
         for (words, expected) in [
-            ("refused: p4ss\"w<ord>&\n/second-line!", "refused: (secret odd)!"),
-            (r#"at "p4ss\"w<ord>&\n/second-line""#, r#"at "(secret odd)""#),
+            (
+                "refused: p4ss\"w<ord>&\n/second-line!",
+                "refused: (secret odd)!",
+            ),
+            (
+                r#"at "p4ss\"w<ord>&\n/second-line""#,
+                r#"at "(secret odd)""#,
+            ),
             (
                 r#"at "p4ss\"w\u003cord\u003e\u0026\n/second-line""#,
                 r#"at "(secret odd)""#,
             ),
-            ("GET /p4ss%22w%3Cord%3E%26%0A%2Fsecond-line", "GET /(secret odd)"),
+            (
+                "GET /p4ss%22w%3Cord%3E%26%0A%2Fsecond-line",
+                "GET /(secret odd)",
+            ),
             ("only /second-line here", "only (secret odd) here"),
-            ("a-w0rd-of-many-more, w0rd-of-many", "(secret outer), (secret inner)"),
+            (
+                "a-w0rd-of-many-more, w0rd-of-many",
+                "(secret outer), (secret inner)",
+            ),
             ("cut at a-w0rd-of-man", "cut at (secret outer)…"),
             ("nothing", "nothing"),
-            ("with q7", "(words with the secret short, which are not repeated)"),
+            ("an-unnamed-one", "(secret)"),
+            (
+                "with q7",
+                "(secret short) stands in its words, which are not repeated",
+            ),
         ] {
-            assert_eq!(secrets.hide_in(words), expected, "{words}");
+            assert_eq!(
+                secrets.hide_in(words, &["an-unnamed-one".to_owned()]),
+                expected,
+                "{words}"
+            );
         }
     }
 
@@ -365,7 +402,7 @@ mod tests {
         fn nothing_makes_it_panic(text in "[${secret:a}]{0,60}", value in ".{0,20}", words in ".{0,60}") {
             let secrets = secrets(&[("a", &value)]);
             let _ = filled(&json!(text), &secrets);
-            let _ = secrets.hide_in(&words);
+            let _ = secrets.hide_in(&words, &[value]);
         }
     }
 }

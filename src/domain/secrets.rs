@@ -12,14 +12,14 @@
 //! and in a spelling of the gateway's choice: there every text is replaced by an HMAC, old values
 //! and hand-made ones included. So a difference is seen, and where, and never what.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::Value;
 use sha2::Sha256;
 
 use super::{
-    diff::push_token,
+    diff::{diff, push_token},
     reference::{self, Piece, Secrets},
 };
 
@@ -79,6 +79,12 @@ const SECRET_ENDINGS: &[&str] = &[
 /// Members whose name sounds like a secret and holds none: names of headers, kinds of tokens.
 const NOT_SECRET: &[&str] = &["tokenendpoint", "tokenurl"];
 
+impl fmt::Debug for Masker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Masker(…)")
+    }
+}
+
 impl Masker {
     pub fn new(key: &[u8; 32]) -> Self {
         Self {
@@ -94,6 +100,10 @@ impl Masker {
             mac: self.mac.clone(),
             secrets,
         }
+    }
+
+    pub fn secrets(&self) -> &Secrets {
+        &self.secrets
     }
 
     /// A copy of the body without its secrets. `hide_all` hides every text: for a body that was read
@@ -116,6 +126,16 @@ impl Masker {
             self.visit(&mut masked, &mut place, hide_all);
         }
         masked
+    }
+
+    /// Words of a gateway about a body that was sent, without what is secret in it.
+    pub fn hide_in(&self, words: &str, sent: &Value) -> String {
+        let masked = self.mask(sent, false);
+        let hidden = diff(sent, &masked).into_iter();
+        let others: Vec<String> = hidden
+            .filter_map(|change| Some(change.before?.as_str()?.to_owned()))
+            .collect();
+        self.secrets.hide_in(words, &others)
     }
 
     fn visit(&self, value: &mut Value, pointer: &mut String, hide_all: bool) {
@@ -417,7 +437,13 @@ mod tests {
             assert!(!text.contains("plain") && !text.contains("host"), "{text}");
         }
         // Without the values a reference is a text like others.
-        assert_eq!(masker().mask(&body, false)["password"].as_str().unwrap().len(), 41);
+        assert_eq!(
+            masker().mask(&body, false)["password"]
+                .as_str()
+                .unwrap()
+                .len(),
+            41
+        );
     }
 
     #[test]
@@ -446,8 +472,14 @@ mod tests {
         });
         let masked = masker().mask(&read, true);
         let shown = masked.to_string();
-        assert!(!shown.contains("s3cr3t") && !shown.contains("env"), "{shown}");
-        assert_eq!((&masked["n"], &masked["on"], &masked["empty"]), (&json!(7), &json!(true), &json!("")));
+        assert!(
+            !shown.contains("s3cr3t") && !shown.contains("env"),
+            "{shown}"
+        );
+        assert_eq!(
+            (&masked["n"], &masked["on"], &masked["empty"]),
+            (&json!(7), &json!(true), &json!(""))
+        );
     }
 
     #[test]

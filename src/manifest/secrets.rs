@@ -123,5 +123,10 @@ fn named_by_secret(object: &Object) -> Option<(&'static str, &'static str)> {
     }
     let route = object.route()?;
     let is_route = may_refer(&route.listen_path) || may_refer(&route.domain);
-    is_route.then(|| (native::listen_path_pointer(kind), "a listen path or a domain"))
+    is_route.then(|| {
+        (
+            native::listen_path_pointer(kind),
+            "a listen path or a domain",
+        )
+    })
 }

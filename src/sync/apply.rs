@@ -98,8 +98,7 @@ pub async fn send(
         }
         progress(place, change);
         let answer = request(target, change, desired).await;
-        // A gateway may quote what it was sent.
-        match answer.map_err(|error| error.with_words(|words| wanted.secrets.hide_in(words))) {
+        match answer.map_err(|error| without_secrets(error, change, wanted)) {
             Ok(None) => sent.touched = true,
             Ok(Some(done)) => {
                 sent.done.insert(place, done);
@@ -123,6 +122,14 @@ pub async fn send(
                 }
             }
         }
+    }
+}
+
+/// A gateway may quote what it was sent.
+fn without_secrets(error: Error, change: &Change, wanted: &Wanted) -> Error {
+    match wanted.desired.get(&change.object) {
+        Some(sent) => error.with_words(|words| wanted.masker.hide_in(words, sent.asked())),
+        None => error,
     }
 }
 

@@ -22,8 +22,8 @@ use crate::{
         guard::RequireApproval,
         inventory::{Inventory, Owned},
         object::{Kind, ObjectKey},
-        plan::{Change, Inputs, Plan, PreparedDesired, Rules, prepare_with},
-        reference::{self, Secrets},
+        plan::{Change, Inputs, Plan, PreparedDesired, Rules, prepare},
+        reference,
         revision::Revision,
         run::Action,
         secrets::Masker,
@@ -39,8 +39,8 @@ pub struct Wanted {
     pub revision: Revision,
     pub author: git::Person,
     pub desired: Arc<PreparedDesired>,
-    /// What was filled into it.
-    pub secrets: Arc<Secrets>,
+    /// Knows what was filled into it.
+    pub masker: Masker,
     pub ignored: Vec<manifest::Ignored>,
     pub warnings: Vec<manifest::Problem>,
 }
@@ -134,18 +134,16 @@ pub async fn wanted(app: &App, stack: &Stack, revision: &Revision) -> Result<Wan
     let secrets = secrets::read(app, stack, names)
         .await
         .map_err(LookError::Secrets)?;
-    let secrets = Arc::new(secrets);
-    let (masker, filled_with) = (app.masker.clone(), secrets.clone());
-    let desired = tokio::task::spawn_blocking(move || {
-        prepare_with(manifests.desired, &masker, &filled_with)
-    })
-    .await
-    .expect("masking bodies does not panic");
+    let masker = app.masker.with(Arc::new(secrets));
+    let knowing = masker.clone();
+    let desired = tokio::task::spawn_blocking(move || prepare(manifests.desired, &knowing))
+        .await
+        .expect("masking bodies does not panic");
     Ok(Wanted {
         revision: revision.clone(),
         author,
         desired: Arc::new(desired),
-        secrets,
+        masker,
         ignored: manifests.ignored,
         warnings: manifests.warnings,
     })

@@ -118,7 +118,14 @@ pub async fn observe(
         let mut texts = BTreeMap::new();
         let owned: BTreeSet<&str> = owned_certificates(&inventory).collect();
         for (key, listed) in &listed {
-            let (mut seen, text) = see(key, listed, &inventory, &desired, &masker, hidden.contains(key));
+            let (mut seen, text) = see(
+                key,
+                listed,
+                &inventory,
+                &desired,
+                &masker,
+                hidden.contains(key),
+            );
             if key.kind.is_api() {
                 seen.certificates = mentioned(listed.raw.get(), &owned);
             }

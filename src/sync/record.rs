@@ -661,12 +661,7 @@ impl Context<'_> {
     }
 
     /// Keeps what was read back, masked, so that drift can be shown field by field later.
-    fn keep_observed(
-        &self,
-        key: &ObjectKey,
-        observation: &Observation,
-        bodies: &mut Vec<Body>,
-    ) {
+    fn keep_observed(&self, key: &ObjectKey, observation: &Observation, bodies: &mut Vec<Body>) {
         bodies.extend(observation.text(key, &self.app.masker));
     }
 

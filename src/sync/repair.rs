@@ -147,7 +147,10 @@ impl Hands<'_> {
     /// A gateway may quote what it was sent, and nobody knows which secrets were in that.
     fn discreet(&self, key: &ObjectKey, error: Error) -> Error {
         let had_some = self.inventory.get(key).is_some_and(|owned| owned.hidden);
-        let has_some = self.desired.get(key).is_some_and(|wanted| wanted.references);
+        let has_some = self
+            .desired
+            .get(key)
+            .is_some_and(|wanted| wanted.references);
         if had_some || has_some {
             error.with_words(|_| "its words may hold secrets, and are not repeated".to_owned())
         } else {

@@ -1,4 +1,4 @@
-//! A client of HashiCorp Vault that reads secrets of its key-value store, version 2.
+//! A client of Vault that reads secrets of its key-value store, version 2.
 //!
 //! Every read asks anew, so that a rotation is seen. A token that was logged in for is kept until
 //! shortly before it runs out. Redirects are not followed: a token goes to the address that the
@@ -198,7 +198,9 @@ impl Vault {
             .chain(["login"])
             .collect();
         let answer = self.ask(Method::POST, &segments, None, Some(&body)).await?;
-        let words = answer.words(&secret_id).replace(role_id.expose_secret(), "…");
+        let words = answer
+            .words(&secret_id)
+            .replace(role_id.expose_secret(), "…");
         let status = answer.status.as_u16();
         match status {
             200 => {}
@@ -232,7 +234,10 @@ impl Vault {
             .pop_if_empty()
             .push("v1")
             .extend(segments);
-        let mut request = self.http.request(method, url).header("x-vault-request", "true");
+        let mut request = self
+            .http
+            .request(method, url)
+            .header("x-vault-request", "true");
         if let Some(namespace) = &self.namespace {
             request = request.header("x-vault-namespace", namespace);
         }
@@ -315,7 +320,9 @@ fn fields(body: &[u8]) -> Result<Fields, Error> {
     let Read { data } = serde_json::from_slice(body)
         .map_err(|_| Error::BadAnswer("it has no data; is the mount of version 2?"))?;
     if data.metadata.is_none() {
-        return Err(Error::BadAnswer("it has no metadata; is the mount of version 2?"));
+        return Err(Error::BadAnswer(
+            "it has no metadata; is the mount of version 2?",
+        ));
     }
     let fields = data.data.ok_or(Error::Absent)?;
     let fields = fields.into_iter().map(|(name, value)| {

@@ -27,7 +27,7 @@ use super::{
     inventory::Inventory,
     normalize,
     object::{Desired, Object, ObjectKey, Route},
-    reference::{self, Secrets},
+    reference,
     run::Action,
     secrets::{Masker, Rotation, has_references, rotation},
 };
@@ -68,24 +68,14 @@ impl Prepared {
 
 pub type PreparedDesired = BTreeMap<ObjectKey, Prepared>;
 
-/// Masks and hashes what Git wants, where it refers to no secret of a stack.
+/// Masks and hashes what Git wants, and fills in the secrets that the masker knows, in memory.
 pub fn prepare(desired: Desired, masker: &Masker) -> PreparedDesired {
-    prepare_with(desired, masker, &Arc::default())
-}
-
-/// Masks and hashes what Git wants, and fills in the stack's secrets, in memory.
-pub fn prepare_with(
-    desired: Desired,
-    masker: &Masker,
-    secrets: &Arc<Secrets>,
-) -> PreparedDesired {
-    let masker = masker.with(secrets.clone());
     desired
         .into_iter()
         .map(|(key, object)| {
             let comparable = normalize::comparable(key.kind, &object.body);
             let text = super::canonical::canonical(&masker.mask(&comparable, false));
-            let filled = reference::filled(&object.body, secrets);
+            let filled = reference::filled(&object.body, masker.secrets());
             let prepared = Prepared {
                 digest: Digest::of(text.as_bytes()),
                 references: has_references(&object.body) || reference::refers(&object.body),
@@ -396,7 +386,9 @@ impl Plan {
     ) {
         let held = self.held.iter_mut().map(|held| &mut held.change);
         for change in self.waves.iter_mut().flatten().chain(held) {
-            if let Some((applied, wanted)) = bodies(change).filter(|(before, after)| before != after) {
+            if let Some((applied, wanted)) =
+                bodies(change).filter(|(before, after)| before != after)
+            {
                 change.tell_rotation(applied, wanted);
             }
         }
