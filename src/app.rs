@@ -18,7 +18,13 @@ use crate::{
         StackNames, Storage,
     },
     domain::{
-        approval::Identity, notice::News, plan::Rules, run::RunId, secrets::Masker, window::Freeze,
+        approval::Identity,
+        audit::checkpoint::{SigningKey, VerifierKey},
+        notice::News,
+        plan::Rules,
+        run::RunId,
+        secrets::Masker,
+        window::Freeze,
     },
     git::{self, BranchName, Location, Mirrors, Remote, RepoPath, Selection},
     keys::InstallationKey,
@@ -132,6 +138,38 @@ pub enum Tells {
     Commits { repository: String, host: GitHost },
 }
 
+/// What signs the history's checkpoints, and where they are sent.
+#[derive(Debug, Default)]
+pub struct Audit {
+    pub signing_key: Option<Arc<SigningKey>>,
+    /// Signs beside the new one, once.
+    pub previous_signing_key: Option<Arc<SigningKey>>,
+    pub sinks: Vec<Arc<CheckpointSink>>,
+}
+
+impl Audit {
+    /// What verifies that this installation signed.
+    pub fn verifier_keys(&self) -> Vec<VerifierKey> {
+        let keys = self.signing_key.iter().chain(&self.previous_signing_key);
+        keys.map(|key| key.verifier().clone()).collect()
+    }
+}
+
+/// Where checkpoints are sent.
+#[derive(Debug)]
+pub struct CheckpointSink {
+    /// The section that it is configured in: `audit.sink.NAME`.
+    pub name: String,
+    pub keeps: Keeps,
+}
+
+#[derive(Debug)]
+pub enum Keeps {
+    File(PathBuf),
+    Git { repository: PathBuf, branch: String },
+    Webhook(Webhook),
+}
+
 /// Where pushes wait: a table of the embedded store, or JetStream.
 #[derive(Clone)]
 pub enum Queue {
@@ -163,6 +201,7 @@ pub struct App {
     /// Who may approve, by name.
     pub people: Arc<BTreeMap<String, Identity>>,
     pub sinks: Arc<Vec<Arc<Sink>>>,
+    pub audit: Arc<Audit>,
     /// For how long news is told, and tried to be told.
     pub news_patience: Duration,
     /// Where a person can read more.
@@ -182,6 +221,7 @@ impl App {
             Storage::Embedded(embedded) => open_embedded(embedded).await?,
             Storage::ScaledOut(scaled_out) => open_scaled_out(scaled_out).await?,
         };
+        let audit = audit(config, &store).await?;
         let targets = targets(config)?;
         let stacks = stacks(config, &targets)?;
         let certificates = config
@@ -211,6 +251,7 @@ impl App {
             vault: vault.context("cannot make the client for Vault")?,
             people: Arc::new(people),
             sinks: Arc::new(sinks(config, notify::Options::default())?),
+            audit: Arc::new(audit),
             news_patience: Duration::from_hours(24),
             place: Place(config.server.public_url.clone()),
             config_hash: config.hash().to_owned(),
@@ -443,6 +484,48 @@ fn stacks(
         stacks.insert(built.name.clone(), Arc::new(built));
     }
     Ok(stacks)
+}
+
+/// An embedded installation that names no key keeps one in its folder.
+async fn audit(config: &Config, store: &Store) -> anyhow::Result<Audit> {
+    let config::Audit {
+        signing_key,
+        previous_signing_key,
+        sinks,
+    } = &config.audit;
+    let signing_key = match (signing_key, &config.storage) {
+        (None, Storage::Embedded(embedded)) => {
+            Some(Arc::new(store.signing_key_embedded(&embedded.dir).await?))
+        }
+        (signing_key, _) => signing_key.clone(),
+    };
+    let sender = Sender::new(notify::Options::default())
+        .context("cannot make the client for checkpoints")?;
+    let sinks = sinks
+        .iter()
+        .map(|(name, sink)| {
+            let keeps =
+                match sink {
+                    config::CheckpointSink::File(path) => Keeps::File(path.clone()),
+                    config::CheckpointSink::Git { repository, branch } => Keeps::Git {
+                        repository: repository.clone(),
+                        branch: branch.clone(),
+                    },
+                    config::CheckpointSink::Webhook { address, key } => Keeps::Webhook(
+                        Webhook::new(sender.clone(), address.url().clone(), key.clone()),
+                    ),
+                };
+            Arc::new(CheckpointSink {
+                name: format!("audit.sink.{name}"),
+                keeps,
+            })
+        })
+        .collect();
+    Ok(Audit {
+        signing_key,
+        previous_signing_key: previous_signing_key.clone(),
+        sinks,
+    })
 }
 
 /// Everybody who is told of news.

@@ -16,7 +16,7 @@ use crate::{
     domain::audit::event::{Actor, EventType, NewEvent},
     http::{self, api::auth::Api, receiver::Receiver},
     metrics::Metrics,
-    sync::{report, schedule, witness, worker},
+    sync::{checkpoint, report, schedule, witness, worker},
 };
 
 /// Receive webhooks and keep every stack in step, until told to stop.
@@ -152,6 +152,10 @@ impl Running {
                 shutdown.clone(),
             ));
             tasks.spawn(report::run_until_shutdown(app.clone(), shutdown.clone()));
+            tasks.spawn(checkpoint::run_until_shutdown(
+                app.clone(),
+                shutdown.clone(),
+            ));
             tasks.spawn(schedule::run_until_shutdown(
                 app.clone(),
                 nudge,
@@ -181,6 +185,9 @@ impl Running {
         while self.tasks.join_next().await.is_some() {}
         if let Some(app) = &self.app {
             record(app, EventType::ServerStopped, self.address).await?;
+            // So that the end is signed, too.
+            checkpoint::sign(app).await?;
+            checkpoint::send_pending(app).await?;
             witness::note(app).await?;
         }
         Ok(())

@@ -5,6 +5,7 @@
 //! Secrets stand outside the file; the file only says where. This module never writes anything, never opens a
 //! connection, and never puts a secret into a problem's text or into `Debug`.
 
+mod audit;
 mod certificate;
 mod notify;
 mod person;
@@ -30,6 +31,7 @@ use toml::de::DeTable;
 
 use self::reader::{Absent, Read, Reader, Role};
 pub use self::{
+    audit::{Audit, CheckpointSink},
     certificate::Certificate,
     notify::{Address, Notify, Receiver, StackNames},
     person::Person,
@@ -68,6 +70,7 @@ pub struct Config {
     pub vault: Option<Vault>,
     pub people: BTreeMap<Name, Person>,
     pub notify: BTreeMap<Name, Notify>,
+    pub audit: Audit,
     hash: String,
 }
 
@@ -103,6 +106,7 @@ impl Config {
                 vault: parts.vault?,
                 people: parts.people,
                 notify: parts.notify,
+                audit: parts.audit?,
                 hash: parts.hash,
             })
         });
@@ -156,6 +160,7 @@ struct Parts {
     vault: Read<Option<Vault>>,
     people: BTreeMap<Name, Person>,
     notify: BTreeMap<Name, Notify>,
+    audit: Read<Audit>,
     hash: String,
 }
 
@@ -182,6 +187,8 @@ fn read<T>(reader: &Reader<'_>, assemble: impl FnOnce(Parts) -> Read<T>) -> Read
     let vault = root.table("vault");
     let people = root.named_sections("person");
     let notify = root.named_sections("notify");
+    let audit_section = root.section("audit");
+    let audit_sinks = audit_section.named_sections("sink");
     root.refuse_unknown_keys();
 
     let approvals = stack::Approvals {
@@ -208,6 +215,7 @@ fn read<T>(reader: &Reader<'_>, assemble: impl FnOnce(Parts) -> Read<T>) -> Read
         notify: notify.read(|section| notify::read(section, &stacks.names())),
         webhooks: webhooks.read(webhook::read),
         targets: targets.read(target::read),
+        audit: audit::read(&audit_section, &audit_sinks),
         hash: reader::canonical_hash(document.get_ref()),
     };
     target::refuse_shared_nodes(&targets, &parts.targets);

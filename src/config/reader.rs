@@ -209,7 +209,7 @@ impl<'r> Section<'r> {
         for (name, value) in table.into_iter().flatten() {
             let field = Field {
                 reader: self.reader,
-                path: format!("{key}.{}", key_for_people(name.get_ref())),
+                path: format!("{}.{}", self.path_of(key), key_for_people(name.get_ref())),
                 line: self.reader.line_at(name.span().start),
                 value: value.get_ref(),
             };

@@ -11,10 +11,7 @@ use super::{
     error::{Result, parse, unreadable},
 };
 use crate::domain::{
-    audit::{
-        event::{Event, EventType, NewEvent, Opening, seal},
-        verify::{Broken, Verifier},
-    },
+    audit::event::{Event, EventType, NewEvent, Opening, seal},
     canonical::Digest,
     object::ObjectKey,
     run::RunId,
@@ -187,59 +184,6 @@ impl Store {
             select.push(")");
             select.build_query_as().fetch_one(pool).await?
         }))
-    }
-
-    /// Walks the whole history, in constant memory, and names the first event that is not as it
-    /// was written, or the end that was found right. What is appended meanwhile is left out.
-    pub async fn verify_history(&self) -> Result<Result<Head, Broken>> {
-        // One statement, so that both numbers are of one moment.
-        let (size, hash, last): (i64, String, i64) = on_pool!(self, |pool| {
-            sqlx::query_as(
-                "select size, hash, (select coalesce(max(sequence), -1) from audit_event) \
-                 from audit_head where id = 1",
-            )
-            .fetch_one(pool)
-            .await?
-        });
-        let Ok(hash) = hash.parse::<Digest>() else {
-            return Ok(Err(Broken {
-                sequence: size - 1,
-                what: "is not the event that the log's head names".to_owned(),
-            }));
-        };
-        let mut verifier = Verifier::default();
-        let mut next = i64::MIN;
-        while next <= last {
-            let rows = self.event_rows_from(next, PAGE).await?;
-            let rows: Vec<EventRow> = rows
-                .into_iter()
-                .filter(|row| row.sequence <= last)
-                .collect();
-            let Some(end) = rows.last() else { break };
-            next = end.sequence + 1;
-            let mut people = self.people_of(&rows).await?;
-            for row in rows {
-                let sequence = row.sequence;
-                let event = people
-                    .remove(&sequence)
-                    .unwrap_or_default()
-                    .into_iter()
-                    .map(Opening::try_from)
-                    .collect::<Result<_>>()
-                    .and_then(|people| row.with(people));
-                let checked = match event {
-                    Ok(event) => verifier.check(&event),
-                    Err(unreadable) => Err(Broken {
-                        sequence,
-                        what: unreadable.to_string(),
-                    }),
-                };
-                if let Err(broken) = checked {
-                    return Ok(Err(broken));
-                }
-            }
-        }
-        Ok(verifier.finish(size, hash).map(|()| Head { size, hash }))
     }
 
     async fn event_rows_from(&self, sequence: i64, limit: i64) -> Result<Vec<EventRow>> {

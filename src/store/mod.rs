@@ -16,7 +16,7 @@
 //!
 //! Reading order: `db` (the two databases and the macros that let one text serve both), [`inbox`],
 //! [`stack`], [`hold`], [`lease`], [`runs`], [`inventory`], [`approval`], [`token`], [`audit`],
-//! [`history`], [`queue`], [`sink`]; beside them `error`, [`installation`] and `person` (erasing
+//! [`checkpoint`], [`verify`], [`history`], [`queue`], [`sink`]; beside them `error`, [`installation`] and `person` (erasing
 //! one).
 
 #[macro_use]
@@ -24,6 +24,7 @@ mod db;
 
 pub mod approval;
 pub mod audit;
+pub mod checkpoint;
 mod error;
 pub mod history;
 pub mod hold;
@@ -39,16 +40,18 @@ pub mod sink;
 pub mod stack;
 mod target;
 pub mod token;
+pub mod verify;
 
 pub use db::{FILE, POSTGRES_MIGRATIONS, PgOptions, SQLITE_MIGRATIONS, Store};
 pub use error::{Error, Result};
 
 pub use approval::{NewDecision, Parked, Parking, Parkings};
 pub use audit::{EventFilter, Head};
+pub use checkpoint::{CheckState, Grown, KeptCheckpoint};
 pub use history::{RunDetail, RunFilter};
 pub use hold::{Ended, Hold, NewHold, Rollback};
 pub use inbox::{CommitRef, Delivery, Recorded};
-pub use installation::InstallationKey;
+pub use installation::{InstallationKey, keygen};
 pub use inventory::{Body, InventoryChange};
 pub use lease::{Holder, Lease};
 pub use nodes::{NodeProgress, NodeState};
@@ -58,3 +61,4 @@ pub use runs::{ChangeOutcome, Finish, Intent, NewRun, OpenRun, Run, Settle, Undo
 pub use sink::{SinkChange, SinkState};
 pub use stack::{StackState, StackTarget};
 pub use target::{Foreign, Reverts};
+pub use verify::{Verification, Walk};

@@ -8,6 +8,7 @@
 
 pub mod apply;
 pub mod approval;
+pub mod checkpoint;
 pub mod handwork;
 pub mod hold;
 pub mod import;

@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "a benchmark may panic")]
 
 mod apply;
+mod audit;
 mod ingest;
 mod plan;
 mod refill;
@@ -30,6 +31,9 @@ fn main() {
     }
     if wants("refill") {
         runtime.block_on(refill::run());
+    }
+    if wants("audit") {
+        runtime.block_on(audit::run());
     }
     if wants("plan") {
         runtime.block_on(plan::run());

@@ -28,5 +28,6 @@ mod secrets;
 mod store;
 mod support;
 mod sync;
+mod tamper;
 mod traps;
 mod webhook;

@@ -12,7 +12,7 @@ use lockstep::{
         approval::{Approver, Choice, Decision, Remainder},
         audit::{
             event::{Actor, EventType, NewEvent, Person},
-            verify::Broken,
+            verify::{Broken, Flaw},
         },
         canonical::{Digest, canonical},
         diff::FieldChange,
@@ -2697,7 +2697,7 @@ impl Fixture {
         self.store.record_events(&events[2..]).await.unwrap();
     }
 
-    async fn verified(&self) -> Result<lockstep::store::Head, Broken> {
+    async fn verified(&self) -> Result<lockstep::store::Head, Flaw> {
         self.store.verify_history().await.unwrap()
     }
 
@@ -2722,7 +2722,10 @@ impl Fixture {
                     .unwrap();
             }
         }
-        self.verified().await.unwrap_err()
+        match self.verified().await.unwrap_err() {
+            Flaw::Event(broken) => broken,
+            flaw => panic!("the events themselves are broken, not only: {flaw}"),
+        }
     }
 }
 

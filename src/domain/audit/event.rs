@@ -82,6 +82,8 @@ event_types! {
     NoticeFailed = "notice.failed", "Somebody who wanted to be told could not be reached, and was given up on.";
     ServerStarted = "server.started", "A process started.";
     ServerStopped = "server.stopped", "A process stopped in order.";
+    SigningKeyNamed = "signing-key.named", "A key that signs the history's checkpoints was named; the one before it signs the next checkpoint, too.";
+    HistoryBroken = "history.broken", "The history's own check found something that is not as it was written.";
     PersonErased = "person.erased", "A person's name and addresses were erased; the commitments stay.";
 }
 
