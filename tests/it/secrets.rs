@@ -988,13 +988,13 @@ fn references_that_cannot_be_filled_in_are_named_with_their_place() {
     assert_eq!(
         problems(text, Some(&["database-password", "db"])),
         [
-            "a.yaml:5:15: /proxy/target_url: the stack has no secret \"databse-password\"; did you mean \
+            "a.yaml:5:3: /proxy/target_url: the stack has no secret \"databse-password\"; did you mean \
              ${secret:database-password}?",
             "a.yaml:7:15: /config_data/other/1: the stack has no secret \"nobody\"; add nobody to \
              [stack.NAME.secrets] in the configuration of the server",
-            "a.yaml:8:11: /config_data/broken: a reference to a secret is ${secret:NAME}, its name 1 to 63 \
+            "a.yaml:8:3: /config_data/broken: a reference to a secret is ${secret:NAME}, its name 1 to 63 \
              letters, digits, _ and -; the text itself is written $${secret:",
-            "a.yaml:9:17: /config_data/${secret:db}: a secret cannot stand in a name: names are shown",
+            "a.yaml:9:3: /config_data/${secret:db}: a secret cannot stand in a name: names are shown",
         ]
     );
     let well = "api_id: a\nname: a\nproxy: { listen_path: /a/, target_url: 'http://u:${secret:any}@${secret:host}:80' }\n";
