@@ -15,7 +15,8 @@ use url::Url;
 
 use crate::{
     config::{
-        self, Config, DriftPolicy, Embedded, Protect, ScaledOut, SecretKey, StackNames, Storage,
+        self, Config, DriftPolicy, Embedded, Protect, ScaledOut, SecretKey, SecretSource,
+        StackNames, Storage,
     },
     domain::{
         approval::Identity,
@@ -38,6 +39,7 @@ use crate::{
     queue::JetStream,
     store::{LocalQueue, Migration, PgOptions, QueueLimits, StackState, StackTarget, Store},
     tyk::gateway,
+    vault::Vault,
     webhook::{Host, RepositoryName},
 };
 
@@ -94,6 +96,8 @@ pub struct Stack {
     pub allow_local_approval: bool,
     /// In microseconds.
     pub approval_valid: i64,
+    /// Where the secrets are that its manifests may refer to, by name.
+    pub secrets: Arc<BTreeMap<String, SecretSource>>,
 }
 
 impl Stack {
@@ -198,6 +202,8 @@ pub struct App {
     pub targets: Arc<BTreeMap<String, Arc<Target>>>,
     /// Certificates that the manifests of every stack may refer to, by name.
     pub certificates: Arc<BTreeMap<String, config::Certificate>>,
+    /// Where secrets of stacks may be.
+    pub vault: Option<Vault>,
     /// Who may approve, by name.
     pub people: Arc<BTreeMap<String, Identity>>,
     pub sinks: Arc<Vec<Arc<Sink>>>,
@@ -231,6 +237,7 @@ impl App {
             .iter()
             .map(|(name, certificate)| (name.as_str().to_owned(), certificate.clone()))
             .collect();
+        let vault = config.vault.as_ref().map(Vault::new).transpose();
         let people = config
             .people
             .iter()
@@ -254,6 +261,7 @@ impl App {
             stacks: Arc::new(stacks),
             targets: Arc::new(targets),
             certificates: Arc::new(certificates),
+            vault: vault.context("cannot make the client for Vault")?,
             people: Arc::new(people),
             sinks: Arc::new(sinks(config, notify::Options::default())?),
             audit: Arc::new(audit),
@@ -519,6 +527,7 @@ fn stacks(
             min_approvers: usize::try_from(stack.min_approvers).unwrap_or(usize::MAX),
             allow_local_approval: stack.allow_local_approval,
             approval_valid: i64::try_from(stack.approval_valid.as_micros()).unwrap_or(i64::MAX),
+            secrets: Arc::new(stack.secrets.clone()),
         };
         stacks.insert(built.name.clone(), Arc::new(built));
     }

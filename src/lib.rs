@@ -13,7 +13,8 @@
 //!    Small ones beside them: [`keys`], [`metrics`], [`crash`], and [`message`], what travels
 //!    through the queue.
 //! 3. The edges: [`git`], [`queue`] (JetStream), [`store`] (SQLite, Postgres, the local queue),
-//!    [`tyk`] (the gateway's client), [`notify`] (who is told of news).
+//!    [`tyk`] (the gateway's client), [`vault`] (where secrets may be), [`notify`] (who is told of
+//!    news).
 //! 4. [`app`]: what a running process holds.
 //! 5. [`sync`]: messages to runs, runs to a gateway that is in step. [`sync::run`] is the product
 //!    on one page.
@@ -49,4 +50,5 @@ pub mod sandbox;
 pub mod store;
 pub mod sync;
 pub mod tyk;
+pub mod vault;
 pub mod webhook;

@@ -6,12 +6,18 @@ use anyhow::Context;
 use clap::Args;
 use serde_json::json;
 
-use super::{Exit, Invocation, checkout::Checkout, find_target, output, take_target};
+use super::{Exit, Invocation, checkout::Checkout, find_stack, find_target, output, take_target};
 use crate::{
-    domain::plan::{PreparedDesired, prepare},
+    domain::{
+        plan::{PreparedDesired, prepare},
+        reference::{self, Secrets},
+    },
     git::Selection,
     manifest,
-    sync::import::{self, Comparison},
+    sync::{
+        import::{self, Comparison},
+        secrets,
+    },
 };
 
 /// Compare the manifests of a folder with what a gateway runs.
@@ -26,6 +32,9 @@ pub struct Diff {
     /// The folder with manifests, or one file
     #[arg(value_name = "DIR")]
     path: PathBuf,
+    /// The stack of the configuration whose secrets the manifests refer to
+    #[arg(long, value_name = "STACK")]
+    stack: Option<String>,
 }
 
 impl Diff {
@@ -34,7 +43,15 @@ impl Diff {
         let target = find_target(&app, &self.target)?.clone();
         let paths = std::slice::from_ref(&self.path);
         let mut checkout = Checkout::around(paths, &Selection::default())?;
-        let mut options = app.manifest_options(&target, checkout.folders.clone());
+        let stack = match &self.stack {
+            Some(name) => Some(find_stack(&app, name)?.clone()),
+            None => None,
+        };
+        let known = stack.as_ref().map(|stack| stack.secrets.keys().cloned());
+        let mut options = manifest::Options {
+            secrets: known.map(Iterator::collect),
+            ..app.manifest_options(&target, checkout.folders.clone())
+        };
         if let Err(problem) = checkout.complete(&options.environment, &options.limits) {
             anyhow::bail!("{problem}");
         }
@@ -61,7 +78,18 @@ impl Diff {
         for warning in &read.warnings {
             eprintln!("warning: {}", output::harmless(&warning.to_string()));
         }
-        let desired = Arc::new(prepare(read.desired, &app.masker));
+        let names = reference::names_of(&read.desired);
+        let secrets = match &stack {
+            Some(stack) => secrets::read(&app, stack, names)
+                .await
+                .map_err(|problems| anyhow::anyhow!("{}", problems.join("\n")))?,
+            None if names.is_empty() => Secrets::default(),
+            None => anyhow::bail!(
+                "the manifests refer to secrets; name the stack that has them: --stack STACK"
+            ),
+        };
+        let masker = app.masker.with(Arc::new(secrets));
+        let desired = Arc::new(prepare(read.desired, &masker));
         let holding = take_target(&app, &target.name).await?;
         let compared = import::compare(&target, &app.masker, desired.clone()).await;
         holding.release().await?;

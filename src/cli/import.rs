@@ -28,7 +28,10 @@ use crate::{
         self, SourceFile,
         write::{self, Manifest},
     },
-    sync::import::{self, Taken},
+    sync::{
+        import::{self, Taken},
+        look,
+    },
 };
 
 /// Write what a gateway runs as manifests that change nothing on it.
@@ -82,7 +85,9 @@ impl Import {
         let app = invocation.open().await?;
         let target = find_target(&app, &self.target)?.clone();
         let holding = take_target(&app, &target.name).await?;
-        let taken = import::take(&target, &app.masker, |key, name| self.selects(key, name)).await;
+        let owned = look::inventory(&app, &target).await?;
+        let selects = |key: &ObjectKey, name: &str| self.selects(key, name);
+        let taken = import::take(&target, &app.masker, &owned, selects).await;
         holding.release().await?;
         let taken = taken.with_context(|| format!("the target {}", target.name))?;
         let masker = app.masker.clone();

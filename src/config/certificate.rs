@@ -1,10 +1,11 @@
 //! `[certificate.NAME]`: a certificate that manifests refer to by its name, with its private key.
 
-use std::path::PathBuf;
-
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::reader::{Field, Read, Section, read_secret_file};
+use super::{
+    reader::{Field, Read, Section},
+    source::Source,
+};
 use crate::domain::certificate::{self, Content};
 
 /// Where a certificate and its key are. Files are read anew whenever they are needed, so that a
@@ -14,14 +15,6 @@ pub struct Certificate {
     certificate: Source,
     /// `None`: none, or in the same file.
     private_key: Option<Source>,
-}
-
-/// Where one of the two is.
-#[derive(Clone, Debug)]
-pub(super) enum Source {
-    File(PathBuf),
-    /// From the environment, which does not change.
-    Given(SecretString),
 }
 
 impl Certificate {
@@ -34,17 +27,6 @@ impl Certificate {
             text = joined.into();
         }
         Ok(text)
-    }
-}
-
-impl Source {
-    fn text(&self) -> Result<SecretString, String> {
-        match self {
-            Self::File(path) => read_secret_file(path)
-                .map(SecretString::from)
-                .map_err(|error| format!("cannot be read from {}: {error}", path.display())),
-            Self::Given(text) => Ok(text.clone()),
-        }
     }
 }
 

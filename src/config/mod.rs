@@ -14,10 +14,12 @@ mod reader;
 mod repository;
 mod secret_key;
 mod server;
+mod source;
 mod stack;
 mod storage;
 mod target;
 mod values;
+mod vault;
 mod webhook;
 
 use std::{
@@ -38,10 +40,12 @@ pub use self::{
     repository::{CommitStatuses, Repository, RepositoryUrl, RepositoryWebhook},
     secret_key::{InvalidSecretKey, SecretKey},
     server::Server,
+    source::{SecretSource, Source, VaultField},
     stack::{DriftPolicy, FileFilter, Protect, RepositoryPath, Stack},
     storage::{Embedded, NatsServers, ScaledOut, Storage},
     target::{Target, node_address},
     values::Name,
+    vault::{Login, Vault},
     webhook::Webhook,
 };
 
@@ -63,6 +67,8 @@ pub struct Config {
     pub stacks: BTreeMap<Name, Stack>,
     /// Certificates that the manifests of every stack may refer to.
     pub certificates: BTreeMap<Name, Certificate>,
+    /// Where secrets of stacks may be.
+    pub vault: Option<Vault>,
     pub people: BTreeMap<Name, Person>,
     pub notify: BTreeMap<Name, Notify>,
     pub audit: Audit,
@@ -138,6 +144,7 @@ impl Config {
                 targets: parts.targets,
                 stacks: parts.stacks,
                 certificates: parts.certificates,
+                vault: parts.vault?,
                 people: parts.people,
                 notify: parts.notify,
                 audit: parts.audit?,
@@ -199,6 +206,7 @@ struct Parts {
     orgs: BTreeMap<Name, String>,
     certificates: BTreeMap<Name, Certificate>,
     certificate_names: Vec<Name>,
+    vault: Read<Option<Vault>>,
     people: BTreeMap<Name, Person>,
     notify: BTreeMap<Name, Notify>,
     audit: Read<Audit>,
@@ -226,6 +234,7 @@ fn read<T>(reader: &Reader<'_>, assemble: impl FnOnce(Parts) -> Read<T>) -> Read
     let targets = root.named_sections("target");
     let stacks = root.named_sections("stack");
     let certificates = root.named_sections("certificate");
+    let vault = root.table("vault");
     let people = root.named_sections("person");
     let notify = root.named_sections("notify");
     let audit_section = root.section("audit");
@@ -236,6 +245,11 @@ fn read<T>(reader: &Reader<'_>, assemble: impl FnOnce(Parts) -> Read<T>) -> Read
         // Whoever only reads manifests approves nothing.
         is_embedded: reader.role() == Role::Files || matches!(storage, Ok(Storage::Embedded(_))),
         people: people.names().len(),
+    };
+    let vault = match vault {
+        Ok(Some(section)) => vault::read(&section).map(Some),
+        Ok(None) => Ok(None),
+        Err(absent) => Err(absent),
     };
     let parts = Parts {
         server,
@@ -248,6 +262,7 @@ fn read<T>(reader: &Reader<'_>, assemble: impl FnOnce(Parts) -> Read<T>) -> Read
         }),
         certificate_names: certificates.names().into_iter().cloned().collect(),
         certificates: certificates.read(certificate::read),
+        vault,
         people: people.read(person::read),
         notify: notify.read(|section| notify::read(section, &stacks.names())),
         webhooks: webhooks.read(webhook::read),
@@ -262,6 +277,7 @@ fn read<T>(reader: &Reader<'_>, assemble: impl FnOnce(Parts) -> Read<T>) -> Read
     };
     target::refuse_shared_nodes(&targets, &parts.targets);
     stack::refuse_twins(&stacks, &parts.stacks);
+    stack::refuse_vault_without_section(&stacks, &parts.stacks, &parts.vault);
     person::refuse_shared_names(&people, &parts.people);
     assemble(parts)
 }

@@ -17,7 +17,10 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use super::{ConfigErrors, Environment, Name, Problem, certificate::Source, problem::did_you_mean};
+use super::{
+    ConfigErrors, Environment, Name, Problem, SecretSource, Source, VaultField,
+    problem::did_you_mean,
+};
 
 const LARGEST_SECRET_FILE: u64 = 64 * 1024;
 
@@ -398,6 +401,40 @@ impl<'r> Field<'r> {
             Reference::File(path) => Ok(Source::File(self.reader.base_dir.join(path))),
             Reference::Env(_) => self.follow(&reference).map(Source::Given),
         }
+    }
+
+    /// A secret of a stack. What it says is not needed at start, and is read again later; one that
+    /// cannot be read concerns what refers to it alone.
+    pub(super) fn secret_source(&self) -> Read<SecretSource> {
+        const FORMS: &str = "secrets are given by reference: { env = \"NAME\" }, { file = \"path\" } or { vault = \"mount/path#field\" }, so that they stay out of this file";
+        if let Some(table) = self.value.as_table()
+            && let Some(place) = table.get("vault")
+        {
+            let (Some(place), 1) = (place.get_ref().as_str(), table.len()) else {
+                return Err(self.problem(&FORMS));
+            };
+            return VaultField::parse(place)
+                .map(SecretSource::Vault)
+                .map_err(|error| self.problem(&format!("vault {error}")));
+        }
+        if self.value.as_table().is_none() {
+            return Err(self.problem(&FORMS));
+        }
+        let reference = self.reference()?;
+        if self.reader.role == Role::Receiver {
+            return Err(Absent);
+        }
+        Ok(match reference {
+            Reference::File(path) => {
+                SecretSource::Here(Source::File(self.reader.base_dir.join(path)))
+            }
+            Reference::Env(name) => match (self.reader.env)(name) {
+                Some(value) => SecretSource::Here(Source::Given(value.into())),
+                None => SecretSource::NotSet {
+                    variable: variable_for_people(name),
+                },
+            },
+        })
     }
 
     fn reference(&self) -> Read<Reference<'r>> {

@@ -10,13 +10,14 @@ use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use jiff::tz::TimeZone;
 
 use super::{
-    Name,
+    Name, SecretSource, Vault,
     reader::{Field, NamedSections, Read, Section},
     values::duration,
 };
 use crate::{
     domain::{
         guard::RequireApproval,
+        reference,
         window::{Days, Freeze, TimeOfDay, Window, parse_day},
     },
     manifest::{self, Authentication, Environment, OpenApi, PatchSource, Template},
@@ -28,6 +29,7 @@ const DEFAULT_INCLUDE: [&str; 5] = ["**/*.yaml", "**/*.yml", "**/*.json", "**/*.
 const DEFAULT_DELETION_LIMIT: u32 = 3;
 const MOST_WINDOWS: usize = 64;
 const MOST_VALUES_FILES: usize = 64;
+const MOST_SECRETS: usize = 1_000;
 const DEFAULT_APPROVAL_VALID: Duration = Duration::from_hours(24);
 const SHORTEST_APPROVAL_VALID: Duration = Duration::from_mins(1);
 const LONGEST_APPROVAL_VALID: Duration = Duration::from_hours(30 * 24);
@@ -57,6 +59,8 @@ pub struct Stack {
     pub files: FileFilter,
     /// Values, patches, and what plain OpenAPI documents become.
     pub environment: Environment,
+    /// What the manifests may refer to as `${secret:NAME}`.
+    pub secrets: BTreeMap<String, SecretSource>,
 }
 
 /// What to do when the live state differs from what the last run left.
@@ -202,6 +206,7 @@ pub(super) fn read(
     let environment = read_environment(section);
     let include = section.optional("include", read_globs);
     let exclude = section.optional("exclude", read_globs);
+    let secrets = section.or_default("secrets", BTreeMap::new(), read_secrets);
     let include = match include? {
         Some(include) => include,
         None => built_in(section, Patterns::new(&DEFAULT_INCLUDE))?,
@@ -229,6 +234,7 @@ pub(super) fn read(
             exclude: exclude?.unwrap_or_default(),
         },
         environment: environment?,
+        secrets: secrets?,
     })
 }
 
@@ -316,6 +322,43 @@ pub(super) fn refuse_twins(sections: &NamedSections<'_>, stacks: &BTreeMap<Name,
             ));
         }
     }
+}
+
+/// A secret can be in Vault only where the file says which one.
+pub(super) fn refuse_vault_without_section(
+    sections: &NamedSections<'_>,
+    stacks: &BTreeMap<Name, Stack>,
+    vault: &Read<Option<Vault>>,
+) {
+    if !matches!(vault, Ok(None)) {
+        return;
+    }
+    for (name, stack) in stacks {
+        let is_in_vault = |source: &SecretSource| matches!(source, SecretSource::Vault(_));
+        let needs_vault = stack.secrets.iter().find(|(_, source)| is_in_vault(source));
+        if let (Some((secret, _)), Some(section)) = (needs_vault, sections.get(name)) {
+            let message =
+                format!("the secret {secret} is in Vault, and the file has no [vault] section");
+            section.problem(&message);
+        }
+    }
+}
+
+fn read_secrets(field: &Field<'_>) -> Read<BTreeMap<String, SecretSource>> {
+    let entries = field.entries()?;
+    if entries.len() > MOST_SECRETS {
+        return Err(field.problem(&format!("has more than {MOST_SECRETS} secrets")));
+    }
+    let secrets: Vec<Read<_>> = entries
+        .iter()
+        .map(|(name, field)| {
+            if !reference::is_name(name) {
+                return Err(field.problem(&"a secret's name is 1 to 63 letters, digits, _ and -"));
+            }
+            Ok(((*name).to_owned(), field.secret_source()?))
+        })
+        .collect();
+    secrets.into_iter().collect()
 }
 
 fn branch_name(text: &str) -> Result<RefName, String> {

@@ -17,6 +17,9 @@ pub struct Owned {
     /// The exact text of the listing that was observed, by hash: while it is listed like this,
     /// nothing needs to be read more closely.
     pub listed: Option<Digest>,
+    /// Secrets may stand in it, so every text of what was observed was hidden. Once so, always so:
+    /// what is live may hold a value that nobody knows any more.
+    pub hidden: bool,
     /// The gateway that printed what was observed; another version may print it differently.
     pub gateway_version: String,
     pub run: RunId,

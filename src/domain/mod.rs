@@ -1,8 +1,8 @@
 //! What Lockstep decides, and the words it decides in. Pure and synchronous: no I/O, no clock, no
 //! randomness; what a rule needs to know is passed in, what it decides is a value.
 //!
-//! Reading order: [`object`] and [`revision`] are the nouns, [`canonical`] and [`secrets`] make
-//! bodies comparable and safe to keep, [`normalize`] makes what a gateway reads back comparable
+//! Reading order: [`object`] and [`revision`] are the nouns, [`reference`] is how a text refers to
+//! a secret, [`canonical`] and [`secrets`] make bodies comparable and safe to keep, [`normalize`] makes what a gateway reads back comparable
 //! with what Git says, [`inventory`] says what a stack owns, [`plan`] turns desired × live ×
 //! inventory into changes, [`guard`] holds back what could hurt, [`approval`] says who may let it
 //! go and [`token`] how they prove who they are, [`window`] says when nothing goes live, [`run`] is
@@ -22,6 +22,7 @@ pub mod notice;
 pub mod object;
 pub mod plan;
 pub mod pull_request;
+pub mod reference;
 pub mod revision;
 pub mod run;
 pub mod secrets;

@@ -4,17 +4,31 @@
 //! key, so that a change of it can be seen and its value cannot. Three rules find secrets, and
 //! where they are in doubt they hide: members whose name says so, headers whose name says so, and
 //! credentials inside addresses.
+//!
+//! A reference to a secret of the stack (see [`super::reference`]) is shown as the secret's name
+//! and an HMAC of its value, `(secret NAME 0123…)`, so that a rotation is a change that can be
+//! named. The rest of its text comes from Git and is shown; where the rules hide a text, they hide
+//! the rest of it too. What a gateway reads back of such an object has the value in it, at a place
+//! and in a spelling of the gateway's choice: there every text is replaced by an HMAC, old values
+//! and hand-made ones included. So a difference is seen, and where, and never what.
+
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::Value;
 use sha2::Sha256;
 
-use super::diff::push_token;
+use super::{
+    diff::{diff, push_token},
+    reference::{self, Piece, Secrets},
+};
 
 /// Replaces secrets by keyed hashes. Holds the installation's key, so it never prints itself.
 #[derive(Clone)]
 pub struct Masker {
     mac: Hmac<Sha256>,
+    /// What references in a body from Git stand for.
+    secrets: Arc<Secrets>,
 }
 
 /// Member names that hold a secret, in lower case and without `_` and `-`.
@@ -65,15 +79,35 @@ const SECRET_ENDINGS: &[&str] = &[
 /// Members whose name sounds like a secret and holds none: names of headers, kinds of tokens.
 const NOT_SECRET: &[&str] = &["tokenendpoint", "tokenurl"];
 
+impl fmt::Debug for Masker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Masker(…)")
+    }
+}
+
 impl Masker {
     pub fn new(key: &[u8; 32]) -> Self {
         Self {
             mac: Hmac::new_from_slice(key).expect("HMAC takes a key of any length"),
+            secrets: Arc::default(),
         }
     }
 
-    /// A copy of the body without its secrets. `hide_all` hides every text: for a body in which
-    /// the gateway has put secret values in the place of references, anywhere.
+    /// The same for bodies that refer to these secrets.
+    #[must_use]
+    pub fn with(&self, secrets: Arc<Secrets>) -> Self {
+        Self {
+            mac: self.mac.clone(),
+            secrets,
+        }
+    }
+
+    pub fn secrets(&self) -> &Secrets {
+        &self.secrets
+    }
+
+    /// A copy of the body without its secrets. `hide_all` hides every text: for a body that was read
+    /// and in which secret values stand in the place of references, anywhere.
     pub fn mask(&self, body: &Value, hide_all: bool) -> Value {
         let mut masked = body.clone();
         self.visit(&mut masked, &mut String::new(), hide_all);
@@ -85,13 +119,23 @@ impl Masker {
         let mut masked = value.clone();
         let mut place = pointer.to_owned();
         if pointer.split('/').any(is_secret_name) || is_key_of_scheme(pointer) {
-            self.hide_texts(&mut masked, &mut place);
+            self.hide_texts(&mut masked, &mut place, hide_all);
         } else {
             // A header's value stands apart from its name, so it is hidden whatever the name.
             let hide_all = hide_all || pointer.ends_with("/value");
             self.visit(&mut masked, &mut place, hide_all);
         }
         masked
+    }
+
+    /// Words of a gateway about a body that was sent, without what is secret in it.
+    pub fn hide_in(&self, words: &str, sent: &Value) -> String {
+        let masked = self.mask(sent, false);
+        let hidden = diff(sent, &masked).into_iter();
+        let others: Vec<String> = hidden
+            .filter_map(|change| Some(change.before?.as_str()?.to_owned()))
+            .collect();
+        self.secrets.hide_in(words, &others)
     }
 
     fn visit(&self, value: &mut Value, pointer: &mut String, hide_all: bool) {
@@ -110,7 +154,7 @@ impl Masker {
                         || (named_secret && name == "value")
                         || is_key_of_scheme(pointer);
                     if secret {
-                        self.hide_texts(member, pointer);
+                        self.hide_texts(member, pointer, hide_all);
                     } else {
                         self.visit(member, pointer, hide_all);
                     }
@@ -126,8 +170,12 @@ impl Masker {
                 }
             }
             Value::String(text) => {
-                if hide_all || text_holds_secret(text) {
+                if hide_all {
+                    self.hide_any(text, pointer);
+                } else if text_holds_secret(text) {
                     self.hide(text, pointer);
+                } else if let Some((shown, _)) = self.shown(text) {
+                    *text = shown;
                 }
             }
             Value::Null | Value::Bool(_) | Value::Number(_) => {}
@@ -136,33 +184,121 @@ impl Masker {
 
     /// Hides the texts of a member whose name says that it is secret: the member itself, or the
     /// items of a list. An object below such a name has names of its own to go by.
-    fn hide_texts(&self, value: &mut Value, pointer: &mut String) {
+    fn hide_texts(&self, value: &mut Value, pointer: &mut String, hide_all: bool) {
         match value {
+            Value::String(text) if hide_all => self.hide_any(text, pointer),
             Value::String(text) => self.hide(text, pointer),
             Value::Array(items) => {
                 for (index, item) in items.iter_mut().enumerate() {
                     let length = pointer.len();
                     push_token(pointer, &index.to_string());
-                    self.hide_texts(item, pointer);
+                    self.hide_texts(item, pointer, hide_all);
                     pointer.truncate(length);
                 }
             }
-            other => self.visit(other, pointer, false),
+            other => self.visit(other, pointer, hide_all),
         }
     }
 
+    /// Hides a text at a place of secrets.
     fn hide(&self, text: &mut String, pointer: &str) {
-        // A reference is not a secret, and says more than a hash.
-        if text.is_empty() || is_reference(text) {
+        match self.shown(text) {
+            Some((shown, secrets)) if shown == secrets => *text = shown,
+            // Its rest is hidden as Git has it, so that a rotation changes nothing of that.
+            Some((_, secrets)) => {
+                *text = format!("(secret {}) with {secrets}", self.tag(pointer, text));
+            }
+            // A reference is not a secret, and says more than a hash.
+            None if is_reference(text) => {}
+            None => self.hide_any(text, pointer),
+        }
+    }
+
+    fn hide_any(&self, text: &mut String, pointer: &str) {
+        if text.is_empty() {
             return;
         }
-        let mut mac = self.mac.clone();
-        mac.update(pointer.as_bytes());
-        mac.update(&[0]);
-        mac.update(text.as_bytes());
-        let tag = mac.finalize().into_bytes();
-        *text = format!("(secret {})", hex::encode(&tag[..16]));
+        *text = format!("(secret {})", self.tag(pointer, text));
     }
+
+    /// A text that refers to secrets as it may be shown, and its secrets alone. `None` for one that
+    /// does not, or to none that are known.
+    fn shown(&self, text: &str) -> Option<(String, String)> {
+        if self.secrets.is_empty() || !reference::may_refer(text) {
+            return None;
+        }
+        let (mut shown, mut secrets) = (String::new(), Vec::new());
+        for piece in reference::pieces(text).ok()? {
+            match piece {
+                Piece::Plain(plain) => shown.push_str(plain),
+                Piece::Secret(name) => {
+                    // No pointer begins like this.
+                    let tag = self.tag(&format!("secret:{name}"), self.secrets.get(name)?);
+                    let secret = format!("(secret {name} {tag})");
+                    shown.push_str(&secret);
+                    secrets.push(secret);
+                }
+            }
+        }
+        (!secrets.is_empty()).then(|| (shown, secrets.join(", ")))
+    }
+
+    fn tag(&self, place: &str, value: &str) -> String {
+        let mut mac = self.mac.clone();
+        mac.update(place.as_bytes());
+        mac.update(&[0]);
+        mac.update(value.as_bytes());
+        let tag = mac.finalize().into_bytes();
+        hex::encode(&tag[..16])
+    }
+}
+
+/// What of two masked bodies differs by secrets alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rotation {
+    /// The secrets that have another value.
+    pub secrets: Vec<String>,
+    /// Nothing else differs.
+    pub is_all: bool,
+}
+
+/// Which secrets of two masked bodies of one object have another value in the second.
+pub fn rotation(before: &str, after: &str) -> Rotation {
+    let (rest_before, tags_before) = secrets_of(before);
+    let (rest_after, tags_after) = secrets_of(after);
+    let is_rotated =
+        |(name, tag): &(&&str, &&str)| tags_before.get(*name).is_some_and(|old| old != *tag);
+    let rotated = tags_after.iter().filter(is_rotated);
+    Rotation {
+        secrets: rotated.map(|(name, _)| (*name).to_owned()).collect(),
+        is_all: rest_before == rest_after,
+    }
+}
+
+/// A masked body without the hashes of its secrets, and those by name.
+fn secrets_of(text: &str) -> (String, BTreeMap<&str, &str>) {
+    const BEGINNING: &str = "(secret ";
+    let (mut rest, mut secrets) = (String::new(), BTreeMap::new());
+    let mut parts = text.split(BEGINNING);
+    rest.push_str(parts.next().unwrap_or_default());
+    for part in parts {
+        rest.push_str(BEGINNING);
+        let named = part.split_once(')').and_then(|(inside, following)| {
+            let (name, tag) = inside.split_once(' ')?;
+            Some((name, tag, following))
+        });
+        match named {
+            Some((name, tag, following)) => {
+                secrets.insert(name, tag);
+                rest.push_str(name);
+                rest.push(')');
+                rest.push_str(following);
+            }
+            // One without a name hides the rest of a text, whose tag tells of the others too.
+            None => rest.push_str(part),
+        }
+    }
+    (rest, secrets)
 }
 
 /// Whether a text stands in the place of a secret.
@@ -280,6 +416,78 @@ mod tests {
         assert_ne!(masked["a"], other["a"]);
         assert_eq!(masked["b"], other["b"]);
         assert_ne!(masked["a"]["secret"], masked["b"]["secret"]);
+    }
+
+    fn knowing(value: &str) -> Masker {
+        let secrets = [("db".to_owned(), value.to_owned().into())];
+        masker().with(Arc::new(secrets.into_iter().collect()))
+    }
+
+    #[test]
+    fn a_secret_of_the_stack_shows_its_name_and_what_else_its_text_says() {
+        let body = json!({
+            "X-Custom": "token ${secret:db}, $${secret:db}",
+            "password": "${secret:db}",
+            "secret": "plain-${secret:db}",
+            "target_url": "https://u:${secret:db}@host/",
+            "prefixed": "env://X/${secret:db}",
+            "authToken": {"name": "${secret:db}"},
+        });
+        let masked = knowing("s3cr3t").mask(&body, false);
+        let tag = masked["password"].as_str().unwrap();
+        assert!(tag.starts_with("(secret db ") && tag.len() == "(secret db )".len() + 32);
+        assert_eq!(masked["X-Custom"], format!("token {tag}, ${{secret:db}}"));
+        assert_eq!(masked["prefixed"], format!("env://X/{tag}"));
+        assert_eq!(masked["authToken"]["name"], tag);
+        for hidden in ["secret", "target_url"] {
+            let text = masked[hidden].as_str().unwrap();
+            assert!(text.ends_with(&format!(") with {tag}")), "{text}");
+            assert!(!text.contains("plain") && !text.contains("host"), "{text}");
+        }
+        // Without the values a reference is a text like others.
+        assert_eq!(
+            masker().mask(&body, false)["password"]
+                .as_str()
+                .unwrap()
+                .len(),
+            41
+        );
+    }
+
+    #[test]
+    fn a_rotation_is_told_from_other_changes() {
+        let text = |value: &str, body: &Value| knowing(value).mask(body, false).to_string();
+        let body = json!({"a": "x ${secret:db}", "password": "plain-${secret:db}"});
+        let other = json!({"a": "y ${secret:db}", "password": "plain-${secret:db}"});
+        let (before, after) = (text("one", &body), text("two", &body));
+        assert_ne!(before, after);
+        let rotated = |is_all| Rotation {
+            secrets: vec!["db".to_owned()],
+            is_all,
+        };
+        assert_eq!(rotation(&before, &after), rotated(true));
+        assert_eq!(rotation(&before, &text("two", &other)), rotated(false));
+        assert_eq!(rotation(&before, &text("one", &other)).secrets, [""; 0]);
+        let without = json!({"a": "x", "password": "plain"});
+        assert_eq!(rotation(&text("one", &without), &after).secrets, [""; 0]);
+    }
+
+    #[test]
+    fn what_was_read_with_secrets_in_it_shows_no_text_at_all() {
+        let read = json!({
+            "name": "n", "authToken": {"deep": {"any": "s3cr3t"}}, "list": ["env://a/s3cr3t"],
+            "secret": "$secret_env.X/s3cr3t", "n": 7, "on": true, "empty": "",
+        });
+        let masked = masker().mask(&read, true);
+        let shown = masked.to_string();
+        assert!(
+            !shown.contains("s3cr3t") && !shown.contains("env"),
+            "{shown}"
+        );
+        assert_eq!(
+            (&masked["n"], &masked["on"], &masked["empty"]),
+            (&json!(7), &json!(true), &json!(""))
+        );
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod openapi;
 mod operator;
 mod overlay;
 mod patch;
+mod secrets;
 mod source;
 mod upstream;
 mod values;
@@ -57,6 +58,8 @@ pub struct Options {
     pub org: Option<String>,
     /// Certificates that manifests may refer to and that are no files of theirs, by name.
     pub certificates: BTreeMap<String, NamedCertificate>,
+    /// The secrets that manifests may refer to, by name; any where they are not known.
+    pub secrets: Option<BTreeSet<String>>,
     /// The folders whose files are read: a certificate's file is named by its path below one.
     /// None for the repository's root.
     pub folders: Vec<String>,
@@ -212,6 +215,7 @@ pub fn read(files: &[SourceFile], options: &Options) -> Result<Manifests, Vec<Pr
     }
     // Policies refer to APIs of any file, so they are translated when all are known.
     sorting.operator.translate(&mut reading);
+    secrets::refuse_names(&mut reading);
     let certificates = certificates::resolve(&pem, &mut reading);
     reading.cross_check();
     reading.objects.extend(certificates);
@@ -410,17 +414,26 @@ impl<'o> Reading<'o> {
         }
         sorting.overlay.apply(&mut draft, self);
         let (mut value, place) = draft.into_parts();
-        if operator::is_kubernetes(&value) {
-            if operator::concerns(&value) {
-                self.fill(&mut value, &place);
-            }
-            sorting.operator.take(&value, place, self);
-            return;
-        }
-        if native::kind_of(&value).is_some() {
+        let is_kubernetes = operator::is_kubernetes(&value);
+        let concerns = if is_kubernetes {
+            operator::concerns(&value)
+        } else {
+            native::kind_of(&value).is_some()
+        };
+        if concerns {
             self.fill(&mut value, &place);
         }
-        native::take(value, place, self);
+        let references = secrets::references(&value);
+        let ignored = self.ignored.len();
+        if is_kubernetes {
+            sorting.operator.take(&value, place.clone(), self);
+        } else {
+            native::take(value, place.clone(), self);
+        }
+        // What is no manifest may say what it likes.
+        if self.ignored.len() == ignored {
+            secrets::check(&references, &place, self);
+        }
     }
 
     /// Fills the placeholders of what a parser made of a text.

@@ -4,6 +4,7 @@
 use serde_json::Value;
 
 use super::{Place, Reading};
+use crate::domain::reference::may_refer;
 
 const TARGET: &str = "/proxy/target_url";
 
@@ -76,8 +77,8 @@ fn address_problem(address: &str) -> Option<Fault> {
     if bytes.iter().any(u8::is_ascii_control) {
         return Some(Fault::Unreadable);
     }
-    // Filled in by the gateway.
-    if address.starts_with('$') {
+    // Filled in by the gateway, or by a run.
+    if address.starts_with('$') || may_refer(address) {
         return None;
     }
     let Some((scheme, rest)) = address.split_once("://") else {

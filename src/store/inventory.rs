@@ -92,7 +92,7 @@ impl Store {
     pub async fn inventory(&self, target: &str, node: &str) -> Result<Inventory> {
         let rows: Vec<OwnedRow> = on_pool!(self, |pool| {
             sqlx::query_as(
-                "select object, stack, desired, observed, listed, gateway_version, run, path, since, observed_at \
+                "select object, stack, desired, observed, listed, hidden, gateway_version, run, path, since, observed_at \
                  from inventory where target = $1 and node = $2",
             )
             .bind(target)
@@ -245,7 +245,7 @@ pub(super) async fn change_inventory(
     for chunk in puts.chunks(BATCH) {
         on_tx!(tx, |connection| {
             let mut upsert = QueryBuilder::new(
-                "insert into inventory (target, node, object, stack, desired, observed, listed, \
+                "insert into inventory (target, node, object, stack, desired, observed, listed, hidden, \
                  gateway_version, run, path, since, observed_at) ",
             );
             upsert.push_values(chunk, |mut row, (node, object, owned)| {
@@ -256,6 +256,7 @@ pub(super) async fn change_inventory(
                     .push_bind(owned.desired.to_string())
                     .push_bind(owned.observed.map(|observed| observed.to_string()))
                     .push_bind(owned.listed.map(|listed| listed.to_string()))
+                    .push_bind(i64::from(owned.hidden))
                     .push_bind(&owned.gateway_version)
                     .push_bind(&owned.run.0)
                     .push_bind(&owned.path)
@@ -265,7 +266,7 @@ pub(super) async fn change_inventory(
             upsert.push(
                 " on conflict (target, node, object) do update set stack = excluded.stack, \
                  desired = excluded.desired, observed = excluded.observed, \
-                 listed = excluded.listed, gateway_version = excluded.gateway_version, \
+                 listed = excluded.listed, hidden = excluded.hidden, gateway_version = excluded.gateway_version, \
                  run = excluded.run, path = excluded.path, since = excluded.since, observed_at = excluded.observed_at",
             );
             upsert.build().persistent(false).execute(connection).await?;
@@ -335,6 +336,7 @@ pub(super) struct OwnedRow {
     desired: String,
     observed: Option<String>,
     listed: Option<String>,
+    hidden: i64,
     gateway_version: String,
     run: String,
     path: Option<String>,
@@ -348,6 +350,7 @@ impl OwnedRow {
             desired: parse("digest", &self.desired)?,
             observed: parse_opt("digest", self.observed.as_deref())?,
             listed: parse_opt("digest", self.listed.as_deref())?,
+            hidden: self.hidden != 0,
             since: self.since,
             stack: self.stack,
             gateway_version: self.gateway_version,

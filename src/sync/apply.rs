@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::{
     lease::Holding,
+    look::Wanted,
     observe::{Observation, listed_with_jwt},
 };
 use crate::{
@@ -74,11 +75,12 @@ pub async fn send(
     target: &Target,
     holding: &Holding,
     wave: &[Change],
-    desired: &PreparedDesired,
+    wanted: &Wanted,
     observation: &Observation,
     progress: &(dyn Fn(usize, &Change) + Send + Sync),
     sent: &mut Sent,
 ) {
+    let desired = &*wanted.desired;
     let mut missing = BTreeSet::new();
     for (place, change) in wave.iter().enumerate() {
         if !change.action.writes() || sent.done.contains_key(&place) {
@@ -104,7 +106,7 @@ pub async fn send(
         let answer = request(target, change, desired).await;
         let took = i64::try_from(started.elapsed().as_micros()).unwrap_or(i64::MAX);
         sent.took.insert(place, took);
-        match answer {
+        match answer.map_err(|error| without_secrets(error, change, wanted)) {
             Ok(None) => sent.touched = true,
             Ok(Some(done)) => {
                 sent.done.insert(place, done);
@@ -128,6 +130,14 @@ pub async fn send(
                 }
             }
         }
+    }
+}
+
+/// A gateway may quote what it was sent.
+fn without_secrets(error: Error, change: &Change, wanted: &Wanted) -> Error {
+    match wanted.desired.get(&change.object) {
+        Some(sent) => error.with_words(|words| wanted.masker.hide_in(words, sent.asked())),
+        None => error,
     }
 }
 
@@ -170,7 +180,7 @@ async fn request(
                     "Git no longer describes it",
                 )));
             };
-            let body = &wanted.object.body;
+            let body = wanted.asked();
             if key.kind == Kind::Certificate && change.action == Action::Update {
                 target.client.renew_certificate(&key.id, body).await?;
             } else {
@@ -280,7 +290,7 @@ pub fn judge(
     if key.kind != Kind::OasApi && key.kind != Kind::McpProxy && seen.digest == wanted.digest {
         return right();
     }
-    let asked = &wanted.object.body;
+    let asked = wanted.asked();
     if let (Some(route), Some(found)) = (wanted.object.route(), seen.route.as_ref())
         && is_collision_rename(&route, found, &key.id)
     {
@@ -291,13 +301,16 @@ pub fn judge(
     let Some(listed) = observation.listed.get(key) else {
         return Verdict::Vanished;
     };
+    let mask = |value: Option<Value>, pointer: &str| {
+        value.map(|value| masker.mask_at(pointer, &value, observation.hides(key)))
+    };
     let kept = match key.kind {
         Kind::Certificate | Kind::ClassicApi | Kind::Policy => {
             normalize::kept(key.kind, asked, &listed.body())
         }
         Kind::OasApi | Kind::McpProxy => match document {
             Some(document) => normalize::kept(key.kind, asked, document),
-            None => return judge_projection(asked, &listed.body()),
+            None => return judge_projection(asked, &listed.body(), &mask),
         },
     };
     if kept.holds() {
@@ -306,9 +319,6 @@ pub fn judge(
             note: None,
         };
     }
-    let mask = |value: Option<Value>, pointer: &str| {
-        value.map(|value| masker.mask_at(pointer, &value, wanted.references))
-    };
     let fields = kept
         .differs
         .into_iter()
@@ -330,11 +340,15 @@ fn right() -> Verdict {
 
 /// Whether the classic projection of an OAS API shows nothing that was not asked for.
 pub fn projection_holds(asked: &Value, listed: &Value) -> bool {
-    judge_projection(asked, listed).is_right()
+    judge_projection(asked, listed, &|value, _| value).is_right()
 }
 
 /// What the classic projection of an OAS API tells, where its document must not be read.
-fn judge_projection(asked: &Value, listed: &Value) -> Verdict {
+fn judge_projection(
+    asked: &Value,
+    listed: &Value,
+    mask: &dyn Fn(Option<Value>, &str) -> Option<Value>,
+) -> Verdict {
     let mut fields = Vec::new();
     for (wanted_at, found_at) in [
         ("/x-tyk-api-gateway/info/name", "/name"),
@@ -350,8 +364,8 @@ fn judge_projection(asked: &Value, listed: &Value) -> Verdict {
         if comparable && wanted != found {
             fields.push(FieldChange {
                 pointer: wanted_at.to_owned(),
-                before: wanted.cloned(),
-                after: found.cloned(),
+                before: mask(wanted.cloned(), wanted_at),
+                after: mask(found.cloned(), wanted_at),
             });
         }
     }

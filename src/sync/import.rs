@@ -38,15 +38,18 @@ pub struct Taken {
 pub struct LeftOut {
     pub object: ObjectKey,
     pub reason: String,
-    /// Something can be done about it; otherwise its kind is not managed at all.
+    /// Something can be done about it; otherwise its kind is not managed at all, or it is managed
+    /// already.
     pub can_be_managed: bool,
 }
 
 /// Reads the selected objects of a target: classic definitions and policies from the listing, OAS
-/// documents one after the other.
+/// documents one after the other. What a stack fills secrets into is left out: a manifest describes
+/// it already, and what is live would show them.
 pub async fn take(
     target: &Target,
     masker: &Masker,
+    owned: &Inventory,
     selects: impl Fn(&ObjectKey, &str) -> bool,
 ) -> Result<Taken, Error> {
     let nothing = PreparedDesired::new();
@@ -65,6 +68,19 @@ pub async fn take(
     };
     for (key, listed) in &listed {
         if !selects(key, &listed.name) {
+            continue;
+        }
+        if let Some(owned) = owned.get(key).filter(|owned| owned.hidden) {
+            let path = owned.path.as_deref().unwrap_or("its repository");
+            let reason = format!(
+                "secrets stand in it that no file may have; the stack {} describes it in {path}",
+                owned.stack
+            );
+            taken.left_out.push(LeftOut {
+                object: key.clone(),
+                reason,
+                can_be_managed: false,
+            });
             continue;
         }
         match body(target, listed).await? {
@@ -150,7 +166,7 @@ pub async fn compare(
         };
         match body(target, listed).await? {
             Body::Read(body) => {
-                let asked = &wanted.object.body;
+                let asked = wanted.asked();
                 if normalize::equal(key.kind, asked, &body) {
                     comparison.equal.insert(key.clone());
                 } else {
@@ -179,7 +195,7 @@ pub async fn compare(
 }
 
 fn fields(wanted: &Prepared, live: &serde_json::Value, masker: &Masker) -> Vec<FieldChange> {
-    let (kind, asked) = (wanted.object.key.kind, &wanted.object.body);
+    let (kind, asked) = (wanted.object.key.kind, wanted.asked());
     let comparable = normalize::comparable(kind, asked);
     let kept = normalize::kept(kind, asked, live);
     let dropped = kept.dropped.into_iter().map(|pointer| FieldChange {

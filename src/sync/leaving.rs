@@ -68,13 +68,13 @@ async fn neighbours(app: &App, stack: &Stack) -> Neighbours {
         }
         let read = async {
             let head = look::head(app, other).await?;
-            look::wanted(app, other, &head).await
+            look::described(app, other, &head).await
         };
         match read.await {
-            Ok(wanted) => {
+            Ok(described) => {
                 neighbours.read.insert(other.name.clone());
-                for key in wanted.desired.keys() {
-                    let describers = neighbours.describe.entry(key.clone()).or_default();
+                for key in described {
+                    let describers = neighbours.describe.entry(key).or_default();
                     describers.insert(other.name.clone());
                 }
             }

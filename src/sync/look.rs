@@ -12,6 +12,7 @@ use super::{
     approval::{self, Waiting},
     leaving::leaving,
     observe::{self, Observation},
+    secrets,
 };
 use crate::{
     app::{App, Stack, Target},
@@ -23,6 +24,7 @@ use crate::{
         inventory::{Inventory, Owned},
         object::{Kind, ObjectKey},
         plan::{Change, Inputs, Plan, PreparedDesired, Rules, prepare},
+        reference,
         revision::Revision,
         run::Action,
         secrets::Masker,
@@ -40,6 +42,8 @@ pub struct Wanted {
     pub desired: Arc<PreparedDesired>,
     /// The ids of the files' blobs, by path.
     pub blobs: Arc<BTreeMap<String, String>>,
+    /// Knows what was filled into it.
+    pub masker: Masker,
     pub ignored: Vec<manifest::Ignored>,
     pub warnings: Vec<manifest::Problem>,
 }
@@ -103,6 +107,9 @@ pub enum LookError {
     /// Certificates that the manifests refer to; they may be there in a moment.
     #[error("{}", .0.join("\n"))]
     Certificates(Vec<String>),
+    /// Secrets that the manifests refer to; they may be there in a moment.
+    #[error("{}", .0.join("\n"))]
+    Secrets(Vec<String>),
     #[error("the target {target}: {error}")]
     Target {
         target: String,
@@ -153,8 +160,52 @@ pub async fn head(app: &App, stack: &Stack) -> Result<Revision, LookError> {
     })
 }
 
-/// Reads the manifests at a revision.
+/// Reads the manifests at a revision, and the secrets that they refer to.
 pub async fn wanted(app: &App, stack: &Stack, revision: &Revision) -> Result<Wanted, LookError> {
+    let Read {
+        commit,
+        blobs,
+        manifests,
+    } = read(app, stack, revision).await?;
+    let names = reference::names_of(&manifests.desired);
+    let secrets = secrets::read(app, stack, names)
+        .await
+        .map_err(LookError::Secrets)?;
+    let masker = app.masker.with(Arc::new(secrets));
+    let knowing = masker.clone();
+    let desired = tokio::task::spawn_blocking(move || prepare(manifests.desired, &knowing))
+        .await
+        .expect("masking bodies does not panic");
+    Ok(Wanted {
+        revision: revision.clone(),
+        commit,
+        desired: Arc::new(desired),
+        blobs: Arc::new(blobs),
+        masker,
+        ignored: manifests.ignored,
+        warnings: manifests.warnings,
+    })
+}
+
+/// The objects that a stack describes at a revision. No secret is read for it.
+pub async fn described(
+    app: &App,
+    stack: &Stack,
+    revision: &Revision,
+) -> Result<Vec<ObjectKey>, LookError> {
+    let Read { manifests, .. } = read(app, stack, revision).await?;
+    Ok(manifests.desired.into_keys().collect())
+}
+
+/// Manifests without a problem.
+struct Read {
+    commit: Arc<Commit>,
+    /// The ids of the files' blobs, by path.
+    blobs: BTreeMap<String, String>,
+    manifests: manifest::Manifests,
+}
+
+async fn read(app: &App, stack: &Stack, revision: &Revision) -> Result<Read, LookError> {
     let snapshot = app
         .mirrors
         .tree(&stack.remote, revision, &stack.path, &stack.selection)
@@ -185,47 +236,39 @@ pub async fn wanted(app: &App, stack: &Stack, revision: &Revision) -> Result<Wan
     let (app, target) = (app.clone(), stack.target.clone());
     let folder = stack.path.as_str().to_owned();
     let environment = stack.environment.clone();
+    let names = stack.secrets.keys().cloned().collect();
     let read = tokio::task::spawn_blocking(move || {
         let options = manifest::Options {
             environment,
             further,
+            secrets: Some(names),
             ..app.manifest_options(&target, vec![folder])
         };
-        manifest::read(&files, &options).map(|manifests| {
-            let desired = prepare(manifests.desired, &app.masker);
-            let unreadable: Vec<String> = manifests.unreadable.into_iter().collect();
-            (desired, unreadable, manifests.ignored, manifests.warnings)
-        })
+        manifest::read(&files, &options)
     })
     .await
     .expect("reading manifests does not panic");
 
     match read {
-        Ok((_, unreadable, ..)) if refused.is_empty() && !unreadable.is_empty() => {
-            Err(LookError::Certificates(unreadable))
-        }
-        Ok((desired, _, ignored, warnings)) if refused.is_empty() => Ok(Wanted {
-            revision: revision.clone(),
-            commit,
-            desired: Arc::new(desired),
-            blobs: Arc::new(blobs),
-            ignored,
-            warnings,
-        }),
-        Ok(_) => Err(LookError::Refused {
-            revision: revision.clone(),
-            commit,
-            problems: refused,
-        }),
-        Err(problems) => {
-            refused.extend(problems.iter().map(ToString::to_string));
-            Err(LookError::Refused {
-                revision: revision.clone(),
+        Ok(manifests) if refused.is_empty() => {
+            if !manifests.unreadable.is_empty() {
+                let unreadable = manifests.unreadable.into_iter().collect();
+                return Err(LookError::Certificates(unreadable));
+            }
+            return Ok(Read {
                 commit,
-                problems: refused,
-            })
+                blobs,
+                manifests,
+            });
         }
+        Ok(_) => {}
+        Err(problems) => refused.extend(problems.iter().map(ToString::to_string)),
     }
+    Err(LookError::Refused {
+        revision: revision.clone(),
+        commit,
+        problems: refused,
+    })
 }
 
 fn source(file: git::File) -> manifest::SourceFile {
@@ -409,15 +452,19 @@ async fn describe(
     let needed: Vec<Digest> = plan
         .changes()
         .chain(held)
-        .filter(|change| change.action == Action::Update)
+        .filter(|change| change.action.puts())
         .filter_map(|change| inventory.get(&change.object))
         .flat_map(|owned| [Some(owned.desired), owned.observed])
         .flatten()
         .collect();
-    let bodies: BTreeMap<Digest, Value> = app
-        .store
-        .bodies(&needed)
-        .await?
+    let texts = app.store.bodies(&needed).await?;
+    plan.tell_rotations(|change| {
+        let owned = inventory.get(&change.object)?;
+        let wanted = desired.get(&change.object)?;
+        let applied = texts.get(&owned.desired)?;
+        Some((applied, &wanted.text))
+    });
+    let bodies: BTreeMap<Digest, Value> = texts
         .into_iter()
         .filter_map(|(digest, text)| Some((digest, serde_json::from_str(&text).ok()?)))
         .collect();
@@ -449,7 +496,7 @@ fn fields(
     let after: Value = serde_json::from_str(&wanted.text).unwrap_or_default();
     let Some(owned) = inventory.get(key) else {
         // Not ours: what would change if it were, as far as the listing tells.
-        let live = observation.masked(key, masker, wanted.references);
+        let live = observation.masked(key, masker);
         let comparable = !matches!(key.kind, Kind::Certificate | Kind::OasApi);
         return live
             .filter(|_| comparable)
@@ -459,7 +506,7 @@ fn fields(
     let mut fields = Vec::new();
     if change.drifted
         && let Some(before) = owned.observed.and_then(|digest| bodies.get(&digest))
-        && let Some(live) = observation.masked(key, masker, wanted.references)
+        && let Some(live) = observation.masked(key, masker)
     {
         fields.extend(diff(&live, before));
     }

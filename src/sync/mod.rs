@@ -1,7 +1,7 @@
 //! The workflow: messages to runs, runs to a gateway that is in step with Git.
 //!
 //! Reading order: [`worker`] turns pushes into work, [`run`] is one run from top to bottom,
-//! [`look`] is its first half, [`apply`] its second, `repair` what follows when it went wrong;
+//! [`look`] is its first half, [`secrets`] what manifests refer to, [`apply`] its second, `repair` what follows when it went wrong;
 //! [`recover`] resolves what a dead worker left, [`hold`] says when none may begin, [`schedule`]
 //! holds the timers, [`report`] tells what came of it. [`import`] reads a target for those who have
 //! no stack yet; [`history`] puts together what is on record. [`start`] and [`reading`]
@@ -28,6 +28,7 @@ mod repair;
 pub mod report;
 pub mod run;
 pub mod schedule;
+pub mod secrets;
 pub mod start;
 pub mod token;
 pub mod witness;

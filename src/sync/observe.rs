@@ -34,6 +34,8 @@ pub struct Observation {
     pub listed: BTreeMap<ObjectKey, Listed>,
     /// Objects that the gateway lists without an id; nothing can be done with them.
     pub nameless: usize,
+    /// What may have secrets in it: no text of it is shown or kept.
+    hidden: BTreeSet<ObjectKey>,
     /// The masked, normalised texts of what had to be read closely.
     texts: BTreeMap<ObjectKey, String>,
 }
@@ -53,17 +55,23 @@ impl Observation {
         Some(user)
     }
 
+    /// Whether secrets may stand in what is live.
+    pub fn hides(&self, key: &ObjectKey) -> bool {
+        self.hidden.contains(key)
+    }
+
     /// The masked, normalised body of one live object.
-    pub fn masked(&self, key: &ObjectKey, masker: &Masker, references: bool) -> Option<Value> {
+    pub fn masked(&self, key: &ObjectKey, masker: &Masker) -> Option<Value> {
         let listed = self.listed.get(key)?;
-        Some(masker.mask(&normalize::listed(key.kind, &listed.body()), references))
+        let body = normalize::listed(key.kind, &listed.body());
+        Some(masker.mask(&body, self.hides(key)))
     }
 
     /// The same as canonical text, with its hash.
-    pub fn text(&self, key: &ObjectKey, masker: &Masker, references: bool) -> Option<Body> {
+    pub fn text(&self, key: &ObjectKey, masker: &Masker) -> Option<Body> {
         let text = match self.texts.get(key) {
             Some(text) => text.clone(),
-            None => canonical(&self.masked(key, masker, references)?),
+            None => canonical(&self.masked(key, masker)?),
         };
         let digest = Digest::of(text.as_bytes());
         Some(Body { digest, text })
@@ -103,20 +111,28 @@ pub async fn observe(
         .chain(certificates)
         .map(|listed| (listed.key.clone(), listed))
         .collect();
+    let hidden = hidden(inventory, desired);
     let (inventory, desired, masker) = (inventory.clone(), desired.clone(), masker.clone());
-    let (live, texts, listed) = tokio::task::spawn_blocking(move || {
+    let (live, texts, listed, hidden) = tokio::task::spawn_blocking(move || {
         let mut live = Live::new();
         let mut texts = BTreeMap::new();
         let owned: BTreeSet<&str> = owned_certificates(&inventory).collect();
         for (key, listed) in &listed {
-            let (mut seen, text) = see(key, listed, &inventory, &desired, &masker);
+            let (mut seen, text) = see(
+                key,
+                listed,
+                &inventory,
+                &desired,
+                &masker,
+                hidden.contains(key),
+            );
             if key.kind.is_api() {
                 seen.certificates = mentioned(listed.raw.get(), &owned);
             }
             live.insert(key.clone(), seen);
             texts.extend(text.map(|text| (key.clone(), text)));
         }
-        (live, texts, listed)
+        (live, texts, listed, hidden)
     })
     .await
     .expect("reading a listing does not panic");
@@ -125,8 +141,18 @@ pub async fn observe(
         live,
         listed,
         nameless,
+        hidden,
         texts,
     })
+}
+
+/// What has secrets in it by what Git says, or had some once: a value that was replaced meanwhile
+/// is known to nobody.
+fn hidden(inventory: &Inventory, desired: &PreparedDesired) -> BTreeSet<ObjectKey> {
+    let had_some = inventory.iter().filter(|(_, owned)| owned.hidden);
+    let has_some = desired.iter().filter(|(_, wanted)| wanted.references);
+    let keys = had_some.map(|(key, _)| key);
+    keys.chain(has_some.map(|(key, _)| key)).cloned().collect()
 }
 
 fn see(
@@ -135,6 +161,7 @@ fn see(
     inventory: &Inventory,
     desired: &PreparedDesired,
     masker: &Masker,
+    is_hidden: bool,
 ) -> (Seen, Option<String>) {
     let known = inventory.get(key).and_then(|owned| {
         let unchanged = owned.listed? == Digest::of(listed.raw.get().as_bytes());
@@ -147,10 +174,7 @@ fn see(
     let text = body
         .as_ref()
         .filter(|_| known.is_none() && is_wanted_or_ours)
-        .map(|body| {
-            let references = desired.get(key).is_some_and(|wanted| wanted.references);
-            canonical(&masker.mask(&normalize::listed(key.kind, body), references))
-        });
+        .map(|body| canonical(&masker.mask(&normalize::listed(key.kind, body), is_hidden)));
     let digest = match (known, &text) {
         (Some(digest), _) => digest,
         (None, Some(text)) => Digest::of(text.as_bytes()),
@@ -266,7 +290,7 @@ pub async fn equal_objects(
         let (Some(wanted), Some(listed)) = (desired.get(&key), observation.listed.get(&key)) else {
             continue;
         };
-        let asked = &wanted.object.body;
+        let asked = wanted.asked();
         let is_equal = match key.kind {
             // What is not shown of it matters only where nobody knows who put it there.
             Kind::Certificate => {

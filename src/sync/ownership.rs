@@ -83,7 +83,7 @@ pub async fn adopt(
             let before = Some(owned.desired);
             records.push(record(position, &key, Action::Adopt, &wish.reason, before));
             bodies.push(body);
-            bodies.extend(look.observation.text(&key, &app.masker, false));
+            bodies.extend(look.observation.text(&key, &app.masker));
             inventory.push(InventoryChange::put(key, owned).on(&here.target.node));
         }
     }
@@ -154,14 +154,16 @@ async fn as_found(
     let mut found = Vec::new();
     for key in objects {
         let seen = look.observation.live.get(key).map(|seen| seen.digest);
+        let is_hidden = look.observation.hides(key);
         let read = live.get(key).map(|body| {
-            let text = canonical(&masker.mask(&normalize::comparable(key.kind, body), false));
+            let comparable = normalize::comparable(key.kind, body);
+            let text = canonical(&masker.mask(&comparable, is_hidden));
             Body {
                 digest: Digest::of(text.as_bytes()),
                 text,
             }
         });
-        let Some(body) = read.or_else(|| look.observation.text(key, masker, false)) else {
+        let Some(body) = read.or_else(|| look.observation.text(key, masker)) else {
             continue;
         };
         let owned = Owned {
@@ -169,6 +171,7 @@ async fn as_found(
             desired: body.digest,
             observed: seen,
             listed: look.observation.listed_digest(key),
+            hidden: is_hidden,
             gateway_version: look.observation.version.clone(),
             run: context.run.clone(),
             path: None,

@@ -213,6 +213,7 @@ async fn put(
             desired: prepared.digest,
             observed: Some(seen.digest),
             listed: observation.listed_digest(key),
+            hidden: observation.hides(key),
             gateway_version: observation.version.clone(),
             run: context.run.clone(),
             path: Some(prepared.object.path.clone()),
@@ -224,7 +225,7 @@ async fn put(
             digest: prepared.digest,
             text: prepared.text.clone(),
         });
-        bodies.extend(observation.text(key, &app.masker, prepared.references));
+        bodies.extend(observation.text(key, &app.masker));
         let position = i64::try_from(records.len()).unwrap_or(i64::MAX);
         records.push(record(
             position,

@@ -449,10 +449,7 @@ impl Context<'_> {
     /// What is to be overwritten or deleted, masked, so that the history can show it later.
     fn body_before(&self, look: &Look, record: &ChangeRecord) -> Option<Body> {
         let before = record.before?;
-        let wanted = look.wanted.desired.get(&record.object);
-        let references = wanted.is_some_and(|wanted| wanted.references);
-        let masker = &self.app.masker;
-        let body = look.observation.text(&record.object, masker, references)?;
+        let body = look.observation.text(&record.object, &self.app.masker)?;
         (body.digest == before).then_some(body)
     }
 
@@ -653,6 +650,7 @@ impl Context<'_> {
             desired,
             observed,
             listed,
+            hidden: observation.hides(key),
             gateway_version: observation.version.clone(),
             run: self.run.clone(),
             path,
@@ -684,7 +682,7 @@ impl Context<'_> {
                     digest: wanted.digest,
                     text: wanted.text.clone(),
                 });
-                self.keep_observed(key, wanted.references, observation, bodies);
+                self.keep_observed(key, observation, bodies);
             }
             (Action::Delete | Action::Replace | Action::Forget, Outcome::Applied) => {
                 inventory.push(InventoryChange::remove(key.clone()));
@@ -704,7 +702,7 @@ impl Context<'_> {
                     let listed = observation.listed_digest(key);
                     let owned = self.owned(look, key, before.desired, seen, listed, observation);
                     inventory.push(InventoryChange::put(key.clone(), owned));
-                    self.keep_observed(key, false, observation, bodies);
+                    self.keep_observed(key, observation, bodies);
                 }
             }
             // Refused before anything was written, or not sent: as it was.
@@ -725,14 +723,8 @@ impl Context<'_> {
     }
 
     /// Keeps what was read back, masked, so that drift can be shown field by field later.
-    fn keep_observed(
-        &self,
-        key: &ObjectKey,
-        references: bool,
-        observation: &Observation,
-        bodies: &mut Vec<Body>,
-    ) {
-        bodies.extend(observation.text(key, &self.app.masker, references));
+    fn keep_observed(&self, key: &ObjectKey, observation: &Observation, bodies: &mut Vec<Body>) {
+        bodies.extend(observation.text(key, &self.app.masker));
     }
 
     /// Remembers in which exact text an unchanged object is listed now, where another text says

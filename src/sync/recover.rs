@@ -365,12 +365,13 @@ async fn record(
                         desired: wanted.digest,
                         observed: Some(seen.digest),
                         listed: observation.listed_digest(key),
+                        hidden: observation.hides(key),
                         gateway_version: observation.version.clone(),
                         observed_at: now,
                         ..owned.clone()
                     };
                     kept.push(InventoryChange::put(key.clone(), owned));
-                    bodies.extend(observation.text(key, &app.masker, wanted.references));
+                    bodies.extend(observation.text(key, &app.masker));
                 }
             }
             // What was to stand in the place of another kind is not ours, as that is still there.

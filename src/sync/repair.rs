@@ -132,6 +132,7 @@ impl Hands<'_> {
     async fn put(&self, key: &ObjectKey, body: &Value) -> Result<Option<String>, RunError> {
         self.covered().await?;
         let written = self.client.write(key.kind, &key.id, body).await;
+        let written = written.map_err(|error| self.discreet(key, error));
         crate::crash::point("during-repair");
         match written {
             Ok(()) => Ok(None),
@@ -140,6 +141,20 @@ impl Hands<'_> {
                 warn!(object = %key, %error, "the gateway refuses what is to be put back");
                 Ok(Some(error.to_string()))
             }
+        }
+    }
+
+    /// A gateway may quote what it was sent, and nobody knows which secrets were in that.
+    fn discreet(&self, key: &ObjectKey, error: Error) -> Error {
+        let had_some = self.inventory.get(key).is_some_and(|owned| owned.hidden);
+        let has_some = self
+            .desired
+            .get(key)
+            .is_some_and(|wanted| wanted.references);
+        if had_some || has_some {
+            error.with_words(|_| "its words may hold secrets, and are not repeated".to_owned())
+        } else {
+            error
         }
     }
 
@@ -461,7 +476,7 @@ impl Context<'_> {
                 for (key, applied) in needed {
                     let was = before.desired.get(key);
                     if let Some(was) = was.filter(|was| was.digest == applied) {
-                        previous.insert(key.clone(), was.object.body.clone());
+                        previous.insert(key.clone(), was.asked().clone());
                     }
                 }
             }

@@ -521,7 +521,7 @@ impl Context<'_> {
             target,
             self.holding,
             wave,
-            &look.wanted.desired,
+            &look.wanted,
             observation,
             &tell,
             &mut sent,

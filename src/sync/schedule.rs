@@ -98,11 +98,18 @@ impl Drift {
         changes.any(|change| change.reason == REBASED)
     }
 
-    /// Whether a certificate of the configuration is another one than the last run made.
+    /// Whether a certificate or a secret of the configuration is another one than the last run
+    /// had.
     pub fn is_renewal(&self) -> bool {
-        self.look.plan.changes().any(|change| {
+        let Look { plan, waiting, .. } = &self.look;
+        // What is asked for already is asked for once.
+        let remainder = plan.remainder().map(|remainder| remainder.hash());
+        let is_asked_for = remainder == waiting.as_ref().map(|waiting| waiting.parked.hash);
+        let held = plan.held.iter().filter(|_| !is_asked_for);
+        let held = held.map(|held| &held.change);
+        plan.changes().chain(held).any(|change| {
             let is_made = change.object.kind == Kind::Certificate && change.action.puts();
-            is_made && !change.drifted
+            is_made && !change.drifted || change.is_rotation()
         })
     }
 }
@@ -252,7 +259,7 @@ async fn note(
     } else {
         None
     };
-    // A renewed certificate that the gateway refuses is not sent again at every look.
+    // A renewed certificate or secret that the gateway refuses is not sent again at every look.
     let is_well = matches!(
         state.last_status,
         Some(RunStatus::Succeeded | RunStatus::Parked)

@@ -13,7 +13,7 @@ const LAYERS: &[&[&str]] = &[
     &["crash", "domain", "sandbox"],
     &["manifest", "webhook", "keys", "metrics"],
     &["config", "message"],
-    &["git", "notify", "queue", "store", "tyk"],
+    &["git", "notify", "queue", "store", "tyk", "vault"],
     &["app"],
     &["sync"],
     &["http"],

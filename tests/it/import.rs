@@ -9,6 +9,7 @@ use std::{
 use lockstep::{
     domain::{
         diff::diff,
+        inventory::Inventory,
         normalize,
         object::{Kind, ObjectKey},
         run::Action,
@@ -53,7 +54,7 @@ async fn an_import_is_taken_over_by_a_run_and_leaves_no_secret_behind(mode: Mode
     target.client.reload().await.unwrap();
     let holding = Holding::take(&app.app.store, "production", "importer");
     let holding = holding.await.unwrap().unwrap();
-    let taken = import::take(&target, &app.app.masker, |_, _| true).await;
+    let taken = import::take(&target, &app.app.masker, &Inventory::new(), |_, _| true).await;
     holding.release().await.unwrap();
     let options = Options {
         org: target.org.clone(),

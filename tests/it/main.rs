@@ -29,6 +29,7 @@ mod queue;
 mod receiver;
 mod reclaim;
 mod sandbox;
+mod secrets;
 mod store;
 mod support;
 mod sync;

@@ -167,6 +167,7 @@ impl World {
                 since,
                 path: None,
                 listed: None,
+                hidden: false,
                 stack: STACK.to_owned(),
                 desired,
                 observed: Some(observed),

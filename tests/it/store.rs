@@ -2898,6 +2898,7 @@ fn owned(run: &str, observed: Option<i64>) -> Owned {
     Owned {
         path: Some("orders.yaml".to_owned()),
         listed: None,
+        hidden: false,
         since: NOW,
         stack: "shop".to_owned(),
         desired: body(observed.unwrap_or(0)).digest,

@@ -12,6 +12,7 @@ mod family;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
+    sync::Arc,
 };
 
 use serde::{Deserialize, Serialize};
@@ -26,8 +27,9 @@ use super::{
     inventory::Inventory,
     normalize,
     object::{Desired, Object, ObjectKey, Route},
+    reference,
     run::Action,
-    secrets::{Masker, has_references},
+    secrets::{Masker, Rotation, has_references, rotation},
 };
 
 /// An object that Git wants, with the hash that says whether it changed.
@@ -38,22 +40,46 @@ pub struct Prepared {
     pub digest: Digest,
     /// The masked body, canonical.
     pub text: String,
-    /// The gateway puts secrets in the place of references, so what it reads back is hidden.
+    /// Secrets stand in the place of references in what a gateway reads back, so that is hidden.
     pub references: bool,
+    /// The body with the stack's secrets filled in, where it refers to any. In memory only.
+    filled: Option<Filled>,
+}
+
+/// Never printed.
+#[derive(Clone)]
+struct Filled(Arc<Value>);
+
+impl fmt::Debug for Filled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Filled(…)")
+    }
+}
+
+impl Prepared {
+    /// What is sent to a gateway, and what it should read back. Not to be shown, stored or hashed.
+    pub fn asked(&self) -> &Value {
+        match &self.filled {
+            Some(Filled(body)) => body,
+            None => &self.object.body,
+        }
+    }
 }
 
 pub type PreparedDesired = BTreeMap<ObjectKey, Prepared>;
 
-/// Masks and hashes what Git wants.
+/// Masks and hashes what Git wants, and fills in the secrets that the masker knows, in memory.
 pub fn prepare(desired: Desired, masker: &Masker) -> PreparedDesired {
     desired
         .into_iter()
         .map(|(key, object)| {
             let comparable = normalize::comparable(key.kind, &object.body);
             let text = super::canonical::canonical(&masker.mask(&comparable, false));
+            let filled = reference::filled(&object.body, masker.secrets());
             let prepared = Prepared {
                 digest: Digest::of(text.as_bytes()),
-                references: has_references(&object.body),
+                references: has_references(&object.body) || reference::refers(&object.body),
+                filled: filled.map(|body| Filled(Arc::new(body))),
                 text,
                 object,
             };
@@ -352,6 +378,22 @@ impl Plan {
         }))
     }
 
+    /// Says which secrets have other values now, where there is what was applied last, masked, and
+    /// what is wanted.
+    pub fn tell_rotations<'b>(
+        &mut self,
+        bodies: impl Fn(&Change) -> Option<(&'b String, &'b String)>,
+    ) {
+        let held = self.held.iter_mut().map(|held| &mut held.change);
+        for change in self.waves.iter_mut().flatten().chain(held) {
+            if let Some((applied, wanted)) =
+                bodies(change).filter(|(before, after)| before != after)
+            {
+                change.tell_rotation(applied, wanted);
+            }
+        }
+    }
+
     /// Fills in the field changes, which need bodies that only the changed objects are worth
     /// loading for.
     pub fn describe(&mut self, mut fields: impl FnMut(&Change) -> Vec<FieldChange>) {
@@ -440,6 +482,32 @@ fn write_change(f: &mut fmt::Formatter<'_>, change: &Change) -> fmt::Result {
     }
     Ok(())
 }
+
+/// How the reason of a change begins that only a rotation of secrets asks for.
+pub const ROTATED: &str = "secret ";
+
+impl Change {
+    /// Says which secrets have another value than in what was applied last.
+    fn tell_rotation(&mut self, applied: &str, wanted: &str) {
+        let Rotation { secrets, is_all } = rotation(applied, wanted);
+        if secrets.is_empty() {
+            return;
+        }
+        let changed = format!("{ROTATED}{} changed", secrets.join(", "));
+        self.reason = match self.reason.strip_prefix(IN_GIT) {
+            Some(rest) if is_all => format!("{changed}{rest}"),
+            _ => format!("{}; {changed}", self.reason),
+        };
+    }
+
+    /// Whether only secrets of the stack have other values.
+    pub fn is_rotation(&self) -> bool {
+        self.action.puts() && !self.drifted && self.reason.starts_with(ROTATED)
+    }
+}
+
+/// How the reason of a change begins whose desired state is another one than was applied last.
+const IN_GIT: &str = "changed in Git";
 
 /// A diff that nobody reads to its end is cut in the text form; the JSON form has it whole.
 const FIELDS_SHOWN: usize = 40;

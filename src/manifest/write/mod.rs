@@ -20,6 +20,7 @@ use crate::domain::{
     diff::diff,
     normalize,
     object::{Kind, Object, ObjectKey, Route},
+    reference::{self, Secrets},
     secrets::{Masker, is_masked},
 };
 
@@ -150,6 +151,7 @@ impl<'f> Draft<'f> {
                     secret.pointer
                 ));
             }
+            let said = reference::written(said);
             let path = format!("{stem}.json");
             let mut text = serde_json::to_string_pretty(&values::escaped_in(&said))
                 .map_err(|error| error.to_string())?;
@@ -212,10 +214,12 @@ impl<'f> Draft<'f> {
         // What a plan asks, and that nothing was lost which a plan would not miss.
         let asked = normalize::comparable(kind, &object.body);
         let said = normalize::comparable(kind, &self.said);
-        if asked == said && normalize::equal(kind, &object.body, body) {
+        let sent = reference::filled(&object.body, &Secrets::default());
+        let sent = sent.as_ref().unwrap_or(&object.body);
+        if asked == said && normalize::equal(kind, sent, body) {
             return Ok(Vec::new());
         }
-        let kept = normalize::kept(kind, &object.body, body);
+        let kept = normalize::kept(kind, sent, body);
         let changed = kept.differs.into_iter().map(|change| change.pointer);
         let lost = diff(&said, &asked).into_iter().map(|change| change.pointer);
         let pointers: BTreeSet<String> = changed.chain(kept.dropped).chain(lost).collect();

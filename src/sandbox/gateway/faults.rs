@@ -23,6 +23,8 @@ pub enum Fault {
     Answer(u16),
     /// Acted upon, then answered with this status.
     AnswerAfter(u16),
+    /// Refused with words that quote what was sent, not acted upon.
+    Quote,
     /// The connection is cut, the request not acted upon.
     Reset,
     /// The request is acted upon, then the connection is cut.
@@ -97,6 +99,11 @@ impl Faults {
         when: impl Fn(&Asked<'_>) -> bool + Send + 'static,
     ) {
         self.rule(Fault::Answer(status), times, when);
+    }
+
+    /// The next `times` such requests are refused, in words that quote their bodies.
+    pub fn quote(&self, times: usize, when: impl Fn(&Asked<'_>) -> bool + Send + 'static) {
+        self.rule(Fault::Quote, times, when);
     }
 
     /// As `answer`, but what was asked is done first.

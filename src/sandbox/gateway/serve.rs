@@ -350,6 +350,10 @@ impl Shared {
         match &fault {
             Some(Fault::Reset) => return Err(Cut),
             Some(Fault::Answer(status)) => return Ok(noted.end(faulty(*status))),
+            Some(Fault::Quote) => {
+                let words = format!("cannot take {}", String::from_utf8_lossy(&body));
+                return Ok(noted.end(Reply::error(400, &words)));
+            }
             Some(Fault::Hang(gate)) => gate.clone().pass().await,
             Some(Fault::EmptyList) => empty_lists = true,
             Some(Fault::AnswerAfter(_) | Fault::ResetAfter) | None => {}

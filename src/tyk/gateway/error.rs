@@ -116,6 +116,32 @@ impl Error {
         }
     }
 
+    /// The same with other words in the place of the gateway's own.
+    #[must_use]
+    pub fn with_words(mut self, other: impl Fn(&str) -> String) -> Self {
+        match &mut self {
+            Self::Unauthorized { message, .. }
+            | Self::Forbidden { message }
+            | Self::Refused { message, .. }
+            | Self::ReadOnly { message }
+            | Self::NotFound { message, .. }
+            | Self::Server { message, .. }
+            | Self::NotReady(message)
+            | Self::BadAnswer {
+                detail: message, ..
+            } => *message = other(message),
+            // The gateway names an object of another id.
+            Self::WrongKey { made, .. } => *made = other(made),
+            Self::Unreachable { .. }
+            | Self::Timeout { .. }
+            | Self::NoAnswer { .. }
+            | Self::ListedTwice { .. }
+            | Self::BadId { .. }
+            | Self::Client(_) => {}
+        }
+        self
+    }
+
     pub(super) fn bad_answer(detail: impl Into<String>, maybe_written: bool) -> Self {
         Self::BadAnswer {
             detail: detail.into(),

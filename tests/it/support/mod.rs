@@ -6,6 +6,7 @@ pub mod git_repo;
 pub mod listener;
 pub mod nats;
 pub mod process;
+pub mod vault;
 
 use std::{env, path::PathBuf};
 
