@@ -379,11 +379,11 @@ async fn a_secret_that_cannot_be_read_stops_its_stack_alone_before_any_write(mod
     let file = app.folder.path().join("db");
     let broken: [(&str, &dyn Fn()); 4] = [
         ("cannot be read from", &|| {
-            std::fs::remove_file(&file).unwrap()
+            std::fs::remove_file(&file).unwrap();
         }),
         ("cannot be empty", &|| put(&app, "db", " \n")),
         ("larger than 64 KiB", &|| {
-            put(&app, "db", &"x".repeat(70_000))
+            put(&app, "db", &"x".repeat(70_000));
         }),
         ("UTF-8", &|| std::fs::write(&file, [0xff, 0xfe]).unwrap()),
     ];
@@ -835,6 +835,7 @@ async fn gateway_references_beside_secrets_pass_untouched(mode: Mode) {
 }
 
 /// Everything that the binary says and keeps, at the most talkative.
+#[expect(clippy::too_many_lines, reason = "every command once")]
 #[tokio::test]
 async fn no_command_says_a_secret() {
     let options = GatewayOptions {

@@ -1,5 +1,5 @@
 //! A stand-in for Vault, as its documentation has the key-value store of version 2 and
-//! the AppRole method, over real HTTP.
+//! the `AppRole` method, over real HTTP.
 
 use std::{
     collections::BTreeMap,
