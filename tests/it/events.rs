@@ -4,10 +4,11 @@
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
 
 use lockstep::{
-    app::Queue,
+    app::{App, Audit, Queue},
     domain::{
         audit::{
             catalogue,
+            checkpoint::SigningKey,
             event::{Actor, Event, EventType, Header, Opening, Person},
             verify::Verifier,
         },
@@ -18,8 +19,12 @@ use lockstep::{
     message::{Delivered, Message},
     store::EventFilter,
     sync::{
-        hold, lease::Holding, ownership, ownership::Wish, reading, recover, run, schedule, start,
-        token, witness, worker,
+        checkpoint::{self, Signing},
+        hold,
+        lease::Holding,
+        ownership,
+        ownership::Wish,
+        reading, recover, run, schedule, start, token, witness, worker,
     },
 };
 use reqwest::Client;
@@ -331,6 +336,21 @@ async fn every_type_of_event_is_recorded_as_the_catalogue_says(mode: Mode) {
     let told = json!({"size": 1_000_000, "hash": other});
     std::fs::write(&note, told.to_string()).unwrap();
     witness::check(&app.app).await.unwrap();
+
+    // A key signs, and another one that nobody vouches for does not.
+    for (seed, signs) in [(1, true), (2, false)] {
+        let key = SigningKey::from_seed("lockstep.example/test", [seed; 32]).unwrap();
+        let signing = App {
+            audit: Arc::new(Audit {
+                signing_key: Some(Arc::new(key)),
+                previous_signing_key: None,
+                sinks: Vec::new(),
+            }),
+            ..app.app.clone()
+        };
+        let signed = checkpoint::sign(&signing).await.unwrap();
+        assert_eq!(matches!(signed, Signing::Signed(_)), signs, "{signed:?}");
+    }
 
     // Reading.
     let export = reading::Exported {

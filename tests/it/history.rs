@@ -307,11 +307,10 @@ async fn everything_is_found_by_what_it_is_about(mode: Mode) {
 }
 
 fn note(app: &TestApp, index: i64) -> NewEvent {
-    NewEvent::new(
+    app.app.event(
         EventType::RunRequested,
-        app.app.now(),
         Actor::new("cli", "somebody"),
-        json!({"reason": format!("number {index}")}),
+        json!({"reason": format!("number {index}"), "token": "none"}),
     )
 }
 

@@ -29,7 +29,8 @@
 //!    the largest aligned subtrees; with the lines' hashes between them they make the root of the
 //!    RFC 6962 tree that the checkpoint names.
 //! 5. Where the proof has an `earlier` checkpoint it is signed too, and `consistency` (RFC 6962)
-//!    leads from its root to the newer one.
+//!    leads from its root to the newer one. Where there are handovers, an earlier one that none of
+//!    the trusted keys signed says nothing to this reader.
 //! 6. `changes.csv` and `events.ndjson` say what the lines say, byte for byte.
 
 use std::ops::Range;
