@@ -251,19 +251,15 @@ async fn of_proof(app: &App, registry: &mut Registry) -> store::Result<()> {
          can be signed",
         broken,
     );
-    if let Some(at) = proof.check.sound_at {
-        let sound: FloatGauge = Gauge::default();
-        sound.set(seconds(at));
-        registry.register(
-            "lockstep_audit_sound_timestamp_seconds",
-            "When the history's own check last came to the end and found nothing wrong, seconds \
-             since 1970",
-            sound,
-        );
-    }
-    if proof.is_keyless {
-        return Ok(());
-    }
+    // Always there, or its alert would never see a check that never ended.
+    let sound: FloatGauge = Gauge::default();
+    sound.set(proof.check.sound_at.map_or(0.0, seconds));
+    registry.register(
+        "lockstep_audit_sound_timestamp_seconds",
+        "When the history's own check last came to the end and found nothing wrong, seconds since \
+         1970; 0 before it did",
+        sound,
+    );
     let age: FloatGauge = Gauge::default();
     age.set(
         proof
@@ -273,7 +269,7 @@ async fn of_proof(app: &App, registry: &mut Registry) -> store::Result<()> {
     );
     registry.register(
         "lockstep_audit_checkpoint_age_seconds",
-        "Age of the last signed checkpoint of the history",
+        "Age of the last signed checkpoint of the history; 0 while there is none",
         age,
     );
     let unsigned: Gauge = Gauge::default();
