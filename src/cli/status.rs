@@ -206,7 +206,6 @@ fn proof_json(proof: &Proof) -> Value {
         head,
         last,
         check,
-        is_keyless: _,
     } = proof;
     json!({
         "events": head.size,

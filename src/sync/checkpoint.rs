@@ -529,7 +529,6 @@ pub struct Proof {
     pub head: Head,
     pub last: Option<KeptCheckpoint>,
     pub check: CheckState,
-    pub is_keyless: bool,
 }
 
 pub async fn proof(app: &App) -> store::Result<Proof> {
@@ -537,7 +536,6 @@ pub async fn proof(app: &App) -> store::Result<Proof> {
         last: app.store.last_checkpoint().await?,
         head: app.store.head().await?,
         check: app.store.check_state().await?,
-        is_keyless: app.audit.signing_key.is_none(),
     })
 }
 
