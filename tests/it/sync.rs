@@ -65,6 +65,7 @@ async fn a_push_goes_live_and_the_history_names_who_pushed(mode: Mode) {
     assert_eq!(
         types,
         [
+            "migrations.applied",
             "delivery.accepted",
             "run.intended",
             "change.applied",
