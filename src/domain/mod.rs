@@ -13,6 +13,7 @@ pub mod approval;
 pub mod audit;
 pub mod canonical;
 pub mod certificate;
+pub mod csv;
 pub mod diff;
 pub mod guard;
 pub mod inventory;
