@@ -1083,6 +1083,8 @@ async fn every_route_is_in_the_document_and_every_path_of_it_is_served() {
                 .unwrap();
             let expected = if path == "/openapi.json" { 200 } else { 401 };
             assert_eq!(answer.status(), expected, "{method} {path}");
+            let told = operation["responses"].get(answer.status().as_str());
+            assert!(told.is_some(), "{method} {path}: its answer is not told of");
             routes.insert(format!("{method} {path}"));
         }
     }
