@@ -8,7 +8,7 @@
 mod certificates;
 mod checks;
 mod native;
-mod operator;
+pub mod operator;
 mod source;
 mod upstream;
 pub mod write;

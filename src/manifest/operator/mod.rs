@@ -4,6 +4,7 @@
 //! never left out in silence.
 
 mod api_definition;
+pub mod fields;
 mod security_policy;
 
 use std::collections::BTreeMap;
@@ -220,24 +221,6 @@ impl Resources {
         for policy in self.policies {
             security_policy::translate(policy, &known, reading);
         }
-    }
-}
-
-/// Refuses members that the resource's schema does not have.
-fn refuse_unknown(resource: &Resource, known: &[&str], reading: &mut Reading<'_>) {
-    for name in resource.spec.keys() {
-        if known.contains(&name.as_str()) {
-            continue;
-        }
-        let mut pointer = "/spec".to_owned();
-        crate::domain::diff::push_token(&mut pointer, name);
-        let fix = checks::nearest(name, known).map(|nearest| format!("did you mean {nearest}?"));
-        reading.wrong(
-            &resource.place,
-            pointer,
-            format!("the field {name} does not exist"),
-            fix.as_deref(),
-        );
     }
 }
 

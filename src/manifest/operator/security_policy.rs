@@ -6,37 +6,11 @@ use serde_json::{Map, Value, json};
 
 use super::{
     super::{Reading, checks, native},
-    KnownApi, Resource, numeric_text, refuse_unknown,
+    KnownApi, Resource,
+    fields::{self, Unknown},
+    numeric_text,
 };
 use crate::domain::object::Kind;
-
-/// The members of the spec.
-const FIELDS: &[&str] = &[
-    "_id",
-    "access_rights",
-    "access_rights_array",
-    "active",
-    "contextRef",
-    "enable_http_signature_validation",
-    "hmac_enabled",
-    "id",
-    "is_inactive",
-    "key_expires_in",
-    "max_query_depth",
-    "meta_data",
-    "name",
-    "org_id",
-    "partitions",
-    "per",
-    "quota_max",
-    "quota_renewal_rate",
-    "rate",
-    "smoothing",
-    "state",
-    "tags",
-    "throttle_interval",
-    "throttle_retry_limit",
-];
 
 pub(super) fn translate(
     resource: Resource,
@@ -44,7 +18,13 @@ pub(super) fn translate(
     reading: &mut Reading<'_>,
 ) {
     let before = reading.found.len();
-    refuse_unknown(&resource, FIELDS, reading);
+    fields::check(
+        "SecurityPolicy",
+        &resource.spec,
+        Unknown::Passed,
+        &resource.place,
+        reading,
+    );
     let derived = resource.derived_id();
     let Resource {
         namespace: own_namespace,
