@@ -219,6 +219,8 @@ struct Reading<'o> {
     found: Vec<Found>,
     warned: Vec<Found>,
     unreadable: BTreeSet<String>,
+    /// Certificates that Secrets hold, by namespace and name.
+    in_secrets: BTreeMap<String, certificates::InSecret>,
 }
 
 impl<'o> Reading<'o> {
@@ -231,6 +233,7 @@ impl<'o> Reading<'o> {
             found: Vec::new(),
             warned: Vec::new(),
             unreadable: BTreeSet::new(),
+            in_secrets: BTreeMap::new(),
         }
     }
 

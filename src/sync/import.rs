@@ -107,7 +107,6 @@ pub struct Changed {
 }
 
 impl Comparison {
-    /// MCP proxies are nobody's to describe, so they are no difference.
     pub fn is_equal(&self) -> bool {
         let Self {
             version: _,
@@ -118,11 +117,10 @@ impl Comparison {
             not_compared,
             nameless: _,
         } = self;
-        let is_managed = |(key, _): &&(ObjectKey, String)| key.kind != Kind::McpProxy;
         only_in_files.is_empty()
             && changed.is_empty()
             && not_compared.is_empty()
-            && !only_on_gateway.iter().any(|object| is_managed(&object))
+            && only_on_gateway.is_empty()
     }
 }
 
@@ -234,18 +232,14 @@ async fn body(target: &Target, listed: &Listed) -> Result<Body, Error> {
     let key = &listed.key;
     match key.kind {
         Kind::Certificate | Kind::Policy | Kind::ClassicApi => Ok(Body::Read(listed.body())),
-        Kind::McpProxy => Ok(Body::Unread {
-            reason: "MCP proxies are not managed yet".to_owned(),
-            can_be_managed: false,
-        }),
-        Kind::OasApi if !target.allow_jwt_document_reads && listed_with_jwt(&listed.body()) => {
+        Kind::OasApi | Kind::McpProxy if !target.allow_jwt_document_reads && listed_with_jwt(&listed.body()) => {
             Ok(unread(format!(
                 "it has a JWT scheme, and reading its document can bring a gateway down that \
                  serves JWT traffic; allow_jwt_document_reads = true in [target.{}] allows it",
                 target.name
             )))
         }
-        Kind::OasApi => match target.client.document(&key.id).await {
+        Kind::OasApi | Kind::McpProxy => match target.client.document(&key.id).await {
             Ok(Some(document)) => Ok(Body::Read(document)),
             Ok(None) => Ok(unread(
                 "the gateway lists it, and has no document of it".to_owned(),
