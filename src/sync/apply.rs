@@ -373,7 +373,7 @@ pub async fn documents(
         let Some(listed) = observation.listed.get(key).filter(|_| written) else {
             continue;
         };
-        if key.kind != Kind::OasApi {
+        if !matches!(key.kind, Kind::OasApi | Kind::McpProxy) {
             continue;
         }
         if !target.allow_jwt_document_reads && listed_with_jwt(&listed.body()) {

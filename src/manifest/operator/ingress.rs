@@ -39,7 +39,7 @@ pub(super) enum Api {
 /// One path of one host.
 struct Path<'i> {
     host: &'i str,
-    path: &'i str,
+    listen: &'i str,
     pointer: String,
     backend: &'i Value,
 }
@@ -171,7 +171,7 @@ impl Ingress {
             }
             spec.insert("name".to_owned(), json!(name.name));
             let mut body = Value::Object(spec);
-            put(&mut body, "/proxy/listen_path", json!(path.path));
+            put(&mut body, "/proxy/listen_path", json!(path.listen));
             put(&mut body, "/proxy/target_url", json!(address));
             if !path.host.is_empty() {
                 put(&mut body, "/domain", json!(domain(path.host)));
@@ -226,7 +226,7 @@ impl Ingress {
             };
             set("/info/id", json!(name.derived_id()));
             set("/info/name", json!(name.name));
-            set("/server/listenPath/value", json!(path.path));
+            set("/server/listenPath/value", json!(path.listen));
             set("/upstream/url", json!(address));
             let mut custom_domain = Map::new();
             if !path.host.is_empty() {
@@ -279,7 +279,7 @@ impl Ingress {
                 let text = path.get("path").and_then(Value::as_str);
                 paths.push(Path {
                     host,
-                    path: text.unwrap_or_default(),
+                    listen: text.unwrap_or_default(),
                     backend: path.get("backend").unwrap_or(&Value::Null),
                     pointer,
                 });
@@ -315,7 +315,7 @@ impl Ingress {
 
     fn api_name(&self, path: &Path<'_>) -> FullName {
         const LETTERS: usize = 9;
-        let mut hash = hex::encode(Sha256::digest(format!("{}{}", path.host, path.path)));
+        let mut hash = hex::encode(Sha256::digest(format!("{}{}", path.host, path.listen)));
         hash.truncate(LETTERS);
         let FullName { namespace, name } = &self.name;
         FullName {
@@ -352,5 +352,5 @@ fn domain(host: &str) -> String {
 
 /// A certificate authority asks for it: it is served without TLS.
 fn is_challenge(path: &Path<'_>, service: &str) -> bool {
-    path.path.contains(".well-known/acme-challenge") || service.contains("cm-acme-http-solver")
+    path.listen.contains(".well-known/acme-challenge") || service.contains("cm-acme-http-solver")
 }

@@ -160,7 +160,7 @@ struct Known {
 /// The resources of all files; they refer to each other, so they wait for each other.
 #[derive(Default)]
 pub(super) struct Resources {
-    resources: BTreeMap<Kind, BTreeMap<FullName, Resource>>,
+    by_kind: BTreeMap<Kind, BTreeMap<FullName, Resource>>,
     cluster: Cluster,
     ingresses: Vec<Ingress>,
 }
@@ -278,7 +278,7 @@ impl Resources {
             place,
             is_template,
         };
-        let others = self.resources.entry(kind).or_default();
+        let others = self.by_kind.entry(kind).or_default();
         if let Some(first) = others.get(&name) {
             let first = first.place.clone();
             twice(kind.as_str(), &name, &first, &resource.place, reading);
@@ -327,38 +327,23 @@ impl Resources {
     /// Translates everything: what is referred to before what refers to it.
     pub(super) fn translate(self, reading: &mut Reading<'_>) {
         let Self {
-            mut resources,
+            mut by_kind,
             mut cluster,
             ingresses,
         } = self;
-        let mut of = |kind: Kind| resources.remove(&kind).unwrap_or_default();
+        let mut of = |kind: Kind| by_kind.remove(&kind).unwrap_or_default();
 
         for (name, resource) in of(Kind::OperatorContext) {
             context::translate(name, resource, &mut cluster, reading);
         }
-        let (apis, mut templates) = apart(of(Kind::ApiDefinition));
-        let mut documents = Vec::new();
-        let mut document_templates = BTreeMap::new();
-        for kind in [
+        let (apis, templates) = apart(of(Kind::ApiDefinition));
+        let documents = [
             Kind::TykOasApiDefinition,
             Kind::TykStreamsApiDefinition,
             Kind::TykMcpProxyDefinition,
-        ] {
-            let (own, others) = apart(of(kind));
-            for resource in own.into_values() {
-                documents.extend(document::read(kind, resource, &mut cluster, reading));
-            }
-            for resource in others.into_values() {
-                let place = resource.place.clone();
-                let name = resource.name.clone();
-                if kind == Kind::TykOasApiDefinition {
-                    let read = document::read(kind, resource, &mut cluster, reading);
-                    document_templates.extend(read.map(|read| (name, read)));
-                } else {
-                    reading.ignore(&place, "a template, which is not applied itself");
-                }
-            }
-        }
+        ]
+        .map(|kind| (kind, of(kind)));
+        let (documents, document_templates) = read_documents(documents, &mut cluster, reading);
         let policies = of(Kind::SecurityPolicy);
         for (name, api) in &apis {
             cluster.know_api(Kind::ApiDefinition, name, &api.spec, "api_id", "name");
@@ -395,18 +380,12 @@ impl Resources {
                 }
             }
         }
-        for (_, template) in std::mem::take(&mut templates) {
+        for template in templates.into_values() {
             api_definition::check(&template, &mut cluster, reading);
-            reading.ignore(
-                &template.place,
-                "a template for Ingress resources, which is not applied itself",
-            );
+            reading.ignore(&template.place, TEMPLATE);
         }
-        for (_, template) in document_templates {
-            reading.ignore(
-                &template.resource.place,
-                "a template for Ingress resources, which is not applied itself",
-            );
+        for template in document_templates.into_values() {
+            reading.ignore(&template.resource.place, TEMPLATE);
         }
         for api in apis.into_values() {
             api_definition::translate(api, &mut graphs, &mut cluster, reading);
@@ -430,6 +409,35 @@ impl Resources {
         graphs.finish(reading);
         cluster.finish(reading);
     }
+}
+
+const TEMPLATE: &str = "a template for Ingress resources, which is not applied itself";
+
+/// The documents that are applied, and those that are templates.
+fn read_documents(
+    resources: [(Kind, BTreeMap<FullName, Resource>); 3],
+    cluster: &mut Cluster,
+    reading: &mut Reading<'_>,
+) -> (
+    Vec<document::Document>,
+    BTreeMap<FullName, document::Document>,
+) {
+    let mut documents = Vec::new();
+    let mut templates = BTreeMap::new();
+    for (kind, resources) in resources {
+        for (name, resource) in resources {
+            let (place, is_template) = (resource.place.clone(), resource.is_template);
+            match document::read(kind, resource, cluster, reading) {
+                None => {}
+                Some(read) if !is_template => documents.push(read),
+                Some(read) if kind == Kind::TykOasApiDefinition => {
+                    templates.insert(name, read);
+                }
+                Some(_) => reading.ignore(&place, "a template, which is not applied itself"),
+            }
+        }
+    }
+    (documents, templates)
 }
 
 /// Those that are applied, and the templates.

@@ -97,21 +97,15 @@ fn right_of(
         return None;
     }
     let name = reference(&entry, own_namespace, place, pointer, reading)?;
-    let kind = match entry.get("kind").and_then(Value::as_str) {
-        None | Some("") => Resources::ApiDefinition,
-        Some(kind) => match Resources::named(kind).filter(|kind| kind.is_api()) {
-            Some(kind) => kind,
-            None => {
-                let names: Vec<&str> = Resources::ALL
-                    .into_iter()
-                    .filter(|kind| kind.is_api())
-                    .map(Resources::as_str)
-                    .collect();
-                let message = format!("must be one of {}", names.join(", "));
-                reading.wrong(place, format!("{pointer}/kind"), message, None);
-                return None;
-            }
-        },
+    let kind = entry.get("kind").and_then(Value::as_str);
+    let kind = kind.filter(|kind| !kind.is_empty());
+    let kind = kind.map_or(Some(Resources::ApiDefinition), Resources::named);
+    let Some(kind) = kind.filter(|kind| kind.is_api()) else {
+        let apis = Resources::ALL.into_iter().filter(|kind| kind.is_api());
+        let apis: Vec<&str> = apis.map(Resources::as_str).collect();
+        let message = format!("must be one of {}", apis.join(", "));
+        reading.wrong(place, format!("{pointer}/kind"), message, None);
+        return None;
     };
     let Some(api) = cluster.apis.get(&(kind, name.clone())) else {
         let full_name = name.to_string();
