@@ -18,6 +18,7 @@ mod manifest;
 mod nodes;
 mod normalize;
 mod notify;
+mod operator;
 mod ownership;
 mod plan;
 mod queue;

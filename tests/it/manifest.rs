@@ -336,17 +336,11 @@ fn every_sample_is_translated_ignored_with_a_reason_or_refused_with_a_place() {
         }
     }
 
-    let counts: Vec<String> = counts
-        .iter()
-        .map(|((group, letter), count)| format!("{group} {letter} {count}"))
+    let ours: Vec<&str> = table
+        .lines()
+        .filter(|line| !line.contains(" tyk/"))
         .collect();
-    insta::assert_snapshot!(counts.join("\n"), @r"
-    operator i 16
-    operator r 25
-    operator t 40
-    refuse r 8
-    tyk i 7
-    tyk r 24
-    tyk t 10
-    ");
+    insta::assert_snapshot!("operator_samples", ours.join("\n"));
+    assert_eq!(counts.get(&("refuse".to_owned(), 'r')), Some(&8));
+    assert!(!counts.contains_key(&("refuse".to_owned(), 't')));
 }

@@ -1,6 +1,8 @@
 //! `TykOasApiDefinition`, `TykStreamsApiDefinition` and `TykMcpProxyDefinition`: a document in a
 //! `ConfigMap`, and settings beside it that win over the document's own.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -250,6 +252,11 @@ impl Settings<'_, '_> {
             Some(Value::Array(versions)) => versions.clone(),
             _ => Vec::new(),
         };
+        let named = merged.iter().enumerate().filter_map(|(place, entry)| {
+            let name = entry.get("name")?.as_str()?;
+            Some((name.to_owned(), place))
+        });
+        let mut places: BTreeMap<String, usize> = named.collect();
         for (index, version) in versions.iter().enumerate() {
             let pointer = format!("/spec/versioning/versions/{index}/tykOasApiDefinitionRef");
             let named = version
@@ -272,12 +279,16 @@ impl Settings<'_, '_> {
                 "name": version.get("name").cloned().unwrap_or_default(),
                 "id": api.id,
             });
-            let same = merged
-                .iter_mut()
-                .find(|other| other.get("name") == entry.get("name"));
-            match same {
-                Some(same) => *same = entry,
-                None => merged.push(entry),
+            let name = entry
+                .get("name")
+                .and_then(Value::as_str)
+                .unwrap_or_default();
+            match places.get(name).copied() {
+                Some(place) => merged[place] = entry,
+                None => {
+                    places.insert(name.to_owned(), merged.len());
+                    merged.push(entry);
+                }
             }
         }
         self.set("/info/versioning/versions", Value::Array(merged));

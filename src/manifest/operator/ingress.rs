@@ -156,6 +156,7 @@ impl Ingress {
     ) -> Vec<Api> {
         let size = Value::Object(template.spec.clone()).to_string().len();
         let (http_port, https_port) = ports(template, cluster, reading);
+        let secrets = self.tls_secrets();
         let mut made = Vec::new();
         for (index, path) in self.paths(reading).into_iter().enumerate() {
             let Some((service, address)) = self.upstream(&path, reading) else {
@@ -182,7 +183,7 @@ impl Ingress {
             if is_challenge(&path, &service) {
                 put(&mut body, "/proxy/strip_listen_path", json!(false));
                 put(&mut body, "/proxy/preserve_host_header", json!(true));
-            } else if let Some(secret) = self.tls_secret(&path) {
+            } else if let Some(secret) = secrets.get(path.host) {
                 put(&mut body, "/protocol", json!("https"));
                 put(&mut body, "/certificate_secret_names", json!([secret]));
                 put(&mut body, "/listen_port", json!(https_port));
@@ -207,6 +208,7 @@ impl Ingress {
         reading: &mut Reading<'_>,
     ) -> Vec<Api> {
         let (http_port, https_port) = ports(&template.resource, cluster, reading);
+        let secrets = self.tls_secrets();
         let mut made = Vec::new();
         for (index, path) in self.paths(reading).into_iter().enumerate() {
             let Some((service, address)) = self.upstream(&path, reading) else {
@@ -238,7 +240,7 @@ impl Ingress {
             }
             if is_challenge(&path, &service) {
                 set("/server/listenPath/strip", json!(false));
-            } else if let Some(secret) = self.tls_secret(&path) {
+            } else if let Some(secret) = secrets.get(path.host) {
                 set("/server/protocol", json!("https"));
                 set("/server/port", json!(https_port));
                 custom_domain.insert("certificatesRef".to_owned(), json!([secret]));
@@ -324,15 +326,18 @@ impl Ingress {
         }
     }
 
-    /// The Secret with the certificate of a path's host: the last that names it.
-    fn tls_secret(&self, path: &Path<'_>) -> Option<&str> {
-        let sections = self.spec.get("tls")?.as_array()?;
-        let names_host = |section: &&Value| {
+    /// The Secrets with the certificates of hosts; the last that names a host counts.
+    fn tls_secrets(&self) -> BTreeMap<&str, &str> {
+        let mut secrets = BTreeMap::new();
+        let sections = self.spec.get("tls").and_then(Value::as_array);
+        for section in sections.into_iter().flatten() {
             let hosts = section.get("hosts").and_then(Value::as_array);
-            hosts.is_some_and(|hosts| hosts.iter().any(|host| host.as_str() == Some(path.host)))
-        };
-        let section = sections.iter().rfind(names_host)?;
-        section.get("secretName")?.as_str()
+            let hosts = hosts.into_iter().flatten().filter_map(Value::as_str);
+            if let Some(secret) = section.get("secretName").and_then(Value::as_str) {
+                secrets.extend(hosts.map(|host| (host, secret)));
+            }
+        }
+        secrets
     }
 }
 
