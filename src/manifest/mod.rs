@@ -9,6 +9,9 @@ mod certificates;
 mod checks;
 mod native;
 mod operator;
+mod pattern;
+mod rules;
+pub mod schema;
 mod source;
 mod upstream;
 pub mod write;
@@ -46,7 +49,23 @@ pub struct Options {
     pub folders: Vec<String>,
     /// Without it no certificate is out of date.
     pub now: Option<Timestamp>,
+    /// What to say of an API that everybody can call.
+    pub keyless: Keyless,
+    /// Whether a warning is a problem.
+    pub strict: bool,
     pub limits: Limits,
+}
+
+/// What to say of an API that asks nobody for a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Keyless {
+    /// A warning.
+    #[default]
+    Told,
+    /// It is a problem.
+    Refused,
+    /// Nothing.
+    Allowed,
 }
 
 /// A certificate that is kept beside the manifests, with its private key or without.
@@ -307,6 +326,16 @@ impl<'o> Reading<'o> {
             message: message.into(),
             fix: fix.map(str::to_owned),
         });
+    }
+
+    /// Whether something was said of this place, or of one below it.
+    fn has_said(&self, place: &Place, pointer: &str) -> bool {
+        self.found
+            .iter()
+            .rev()
+            .take_while(|found| found.place == *place)
+            .filter_map(|found| found.pointer.strip_prefix(pointer))
+            .any(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
     fn warn(
