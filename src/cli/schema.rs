@@ -1,0 +1,30 @@
+//! `lockstep schema [KIND]`: JSON Schemas for editors.
+
+use clap::Args;
+
+use super::{Exit, Invocation, output};
+use crate::manifest::schema;
+
+/// Print the JSON Schema (draft 7) of a kind of manifest, for an editor.
+///
+/// It comes from the tables that check manifests, and knows what `validate --strict` knows of
+/// fields. Without a kind it fits every one. For Visual Studio Code: `lockstep schema oas >
+/// oas.schema.json`, and "yaml.schemas": {"oas.schema.json": "apis/*.yaml"}.
+#[derive(Debug, Args)]
+pub struct Schema {
+    /// oas, classic or policy; all of them by default
+    kind: Option<String>,
+}
+
+impl Schema {
+    pub fn run(self, _invocation: &Invocation) -> anyhow::Result<Exit> {
+        let Some(schema) = schema::json_schema(self.kind.as_deref()) else {
+            let kind = self.kind.unwrap_or_default();
+            let names = schema::NATIVE.iter().map(|native| native.name.to_owned());
+            let names: Vec<String> = names.collect();
+            anyhow::bail!("{}", super::unknown("kind", &kind, names.iter()));
+        };
+        output::json(&schema)?;
+        Ok(Exit::Done)
+    }
+}
