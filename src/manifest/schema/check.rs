@@ -29,6 +29,7 @@ pub fn check(
     reading: &mut Reading<'_>,
 ) {
     let mut walk = Walk {
+        root: of,
         unknown,
         place,
         reading,
@@ -67,6 +68,7 @@ impl Way<'_> {
 }
 
 struct Walk<'p, 'r, 'o> {
+    root: &'static Type,
     unknown: Unknown,
     place: &'p Place,
     reading: &'r mut Reading<'o>,
@@ -76,6 +78,8 @@ impl Walk<'_, '_, '_> {
     /// `is_checked` is false where the gateway decodes a value and looks no closer.
     fn value(&mut self, value: &Value, shape: Shape, way: Way<'_>, is_checked: bool) {
         match (shape, value) {
+            // Of all types a duration alone has no null.
+            (Shape::Duration(_), Value::Null) => self.misshapen(value, shape, way),
             (_, Value::Null) | (Shape::Any, _) => {}
             (Shape::Object(of), Value::Object(members)) => {
                 self.members(members, of, way, is_checked);
@@ -201,10 +205,11 @@ impl Walk<'_, '_, '_> {
             return;
         }
         let message = format!("the gateway does not know the field {name}, and drops it");
-        let fix = nearest(name, of).map_or_else(
-            || "remove it".to_owned(),
-            |nearest| format!("did you mean {}?", nearest.name),
-        );
+        let fix = match (nearest(name, of), elsewhere(name, self.root)) {
+            (Some(nearest), _) => format!("did you mean {}?", nearest.name),
+            (None, Some(path)) => format!("it is read at {path}"),
+            (None, None) => "remove it".to_owned(),
+        };
         self.say(false, way, message, Some(&fix));
     }
 
@@ -300,9 +305,47 @@ impl Walk<'_, '_, '_> {
     }
 }
 
+/// The field that a name is a slip of the pen for.
 fn nearest(name: &str, of: &'static Type) -> Option<&'static Field> {
-    let names: Vec<&str> = of.fields.iter().map(|field| field.name).collect();
-    checks::nearest(name, &names).and_then(|name| of.field(name))
+    let slips = |field: &&Field| {
+        let most = (field.name.len() / 4).max(1);
+        let plain = |text: &str| text.replace(['_', '-'], "").to_ascii_lowercase();
+        let slips = strsim::damerau_levenshtein(&plain(field.name), &plain(name));
+        (slips <= most).then_some(slips)
+    };
+    let fields = of.fields.iter();
+    let near = fields.filter_map(|field| slips(&field).map(|slips| (slips, field)));
+    near.min_by_key(|(slips, _)| *slips).map(|(_, field)| field)
+}
+
+/// The one place of a kind where a field of that name is read, if it is not far from the top.
+fn elsewhere(name: &str, root: &'static Type) -> Option<String> {
+    const DEEPEST: usize = 4;
+    let mut level = vec![(String::new(), root)];
+    for _ in 0..DEEPEST {
+        let mut below = Vec::new();
+        let mut found = Vec::new();
+        for (path, of) in level {
+            for field in of.fields {
+                let here = if path.is_empty() {
+                    field.name.to_owned()
+                } else {
+                    format!("{path}.{}", field.name)
+                };
+                if field.name == name {
+                    found.push(here);
+                } else if let Shape::Object(of) = field.shape {
+                    below.push((here, of));
+                }
+            }
+        }
+        match found.len() {
+            0 => level = below,
+            1 => return found.pop(),
+            _ => return None,
+        }
+    }
+    None
 }
 
 pub fn is_address(text: &str) -> bool {
@@ -436,6 +479,18 @@ mod tests {
                 assert!(!units.fits(text), "{units:?} {text:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_misplaced_field_is_led_to_its_place_and_a_misspelt_one_to_its_name() {
+        use super::super::CLASSIC;
+        let near = |name| nearest(name, CLASSIC).map(|field| field.name);
+        assert_eq!(near("use_keyles"), Some("use_keyless"));
+        assert_eq!(near("disableratelimit"), Some("disable_rate_limit"));
+        assert_eq!(near("enable_load_balancing"), None);
+        let path = elsewhere("enable_load_balancing", CLASSIC);
+        assert_eq!(path.as_deref(), Some("proxy.enable_load_balancing"));
+        assert_eq!(elsewhere("nonsense", CLASSIC), None);
     }
 
     #[test]

@@ -360,10 +360,40 @@ pub(super) static OPERATION: Type = Type::new(&[
     field("virtualEndpoint", Object(&VIRTUAL_ENDPOINT)).about("A script that answers."),
 ]);
 
+pub(super) static PRIMITIVE: Type = Type::new(&[
+    field("allow", Object(&ALLOWANCE)),
+    field("block", Object(&ALLOWANCE)),
+    field("cache", Object(&CACHE_PLUGIN)),
+    field("circuitBreaker", Object(&CIRCUIT_BREAKER)),
+    field("doNotTrackEndpoint", Object(&TRACK_ENDPOINT)),
+    field("enforceTimeout", Object(&ENFORCE_TIMEOUT)),
+    field("exchange", Object(&O_AUTH2_EXCHANGE)),
+    field("ignoreAuthentication", Object(&ALLOWANCE)),
+    field("internal", Object(&INTERNAL)),
+    field("mockResponse", Object(&MOCK_RESPONSE)),
+    field("postPlugins", First(&Object(&ENDPOINT_POST_PLUGIN))),
+    field("rateLimit", Object(&RATE_LIMIT)),
+    field("requestSizeLimit", Object(&REQUEST_SIZE_LIMIT)),
+    field("scopeCheck", Object(&SCOPE_CHECK)),
+    field("security", List(&Map(&List(&Text)))),
+    field("trackEndpoint", Object(&TRACK_ENDPOINT)),
+    field("transformRequestBody", Object(&TRANSFORM_BODY)),
+    field("transformRequestHeaders", Object(&TRANSFORM_HEADERS)),
+    field("transformRequestMethod", Object(&TRANSFORM_REQUEST_METHOD)),
+    field("transformResponseBody", Object(&TRANSFORM_BODY)),
+    field("transformResponseHeaders", Object(&TRANSFORM_HEADERS)),
+    field("urlRewrite", Object(&URL_REWRITE)),
+    field("validateRequest", Object(&VALIDATE_REQUEST)),
+    field("virtualEndpoint", Object(&VIRTUAL_ENDPOINT)),
+]);
+
 pub(super) static SCOPE_CHECK: Type = Type::new(&[field("enabled", Flag)]).requires(&["enabled"]);
 
 pub(super) static MIDDLEWARE: Type = Type::new(&[
     field("global", Object(&GLOBAL)).about("For all requests of the API."),
+    field("mcpPrompts", Map(&Object(&PRIMITIVE))).about("MCP proxies: for one prompt each."),
+    field("mcpResources", Map(&Object(&PRIMITIVE))).about("MCP proxies: for one resource each."),
+    field("mcpTools", Map(&Object(&PRIMITIVE))).about("MCP proxies: for one tool each."),
     field("operations", Map(&Object(&OPERATION)))
         .about("For one operation each, by its operationId."),
 ]);
