@@ -232,6 +232,8 @@ pub(super) fn oas(body: &Value, place: &Place, reading: &mut Reading<'_>) {
         }
     }
     security(body, place, reading);
+    schemes(body, place, reading);
+    handlers(body, place, reading);
     balancing(body, place, reading);
     versioning(body, place, reading);
 }
@@ -252,6 +254,7 @@ fn paths(body: &Value, place: &Place, reading: &mut Reading<'_>) -> BTreeMap<Str
             );
             continue;
         }
+        path_parameters_are_whole(item, &below("/paths", &[path]), place, reading);
         let common = path_parameters(body, item);
         for method in METHODS {
             let Some(operation) = item.get(*method).filter(|operation| operation.is_object())
@@ -272,6 +275,7 @@ fn paths(body: &Value, place: &Place, reading: &mut Reading<'_>) -> BTreeMap<Str
                     Some("give each operation an id of its own"),
                 );
             }
+            path_parameters_are_whole(operation, &pointer, place, reading);
             let own = path_parameters(body, operation);
             let (Some(common), Some(own)) = (&common, &own) else {
                 continue;
@@ -324,6 +328,80 @@ fn path_parameters<'b>(body: &'b Value, of: &'b Value) -> Option<BTreeSet<&'b st
     Some(names)
 }
 
+/// A path's parameter is required, and says what it is.
+fn path_parameters_are_whole(of: &Value, above: &str, place: &Place, reading: &mut Reading<'_>) {
+    for (index, parameter) in items(of, "/parameters") {
+        if parameter.get("in").and_then(Value::as_str) != Some("path") {
+            continue;
+        }
+        let pointer = format!("{above}/parameters/{index}");
+        if parameter.get("required") != Some(&Value::Bool(true)) {
+            reading.wrong(
+                place,
+                format!("{pointer}/required"),
+                "a parameter of the path must be required: the gateway refuses the document",
+                Some("write required: true"),
+            );
+        }
+        if parameter.get("schema").is_none() && parameter.get("content").is_none() {
+            reading.wrong(
+                place,
+                format!("{pointer}/schema"),
+                "the parameter's schema is missing: the gateway refuses the document",
+                Some("write schema: { type: string }"),
+            );
+        }
+    }
+}
+
+/// What a security scheme must have, by its type.
+fn schemes(body: &Value, place: &Place, reading: &mut Reading<'_>) {
+    const SCHEMES: &str = "/components/securitySchemes";
+    for (name, scheme) in members(body, SCHEMES) {
+        let needed: &[&str] = match scheme.get("type").and_then(Value::as_str) {
+            Some("apiKey") => &["in", "name"],
+            Some("http") => &["scheme"],
+            Some("oauth2") => &["flows"],
+            Some("openIdConnect") => &["openIdConnectUrl"],
+            _ => &[],
+        };
+        for member in needed {
+            if scheme.get(*member).is_none_or(Value::is_null) {
+                reading.wrong(
+                    place,
+                    below(SCHEMES, &[name, member]),
+                    format!("{member} is missing: the gateway refuses the document"),
+                    None,
+                );
+            }
+        }
+    }
+}
+
+/// A webhook names one of the gateway's by its id, or says where it goes.
+fn handlers(body: &Value, place: &Place, reading: &mut Reading<'_>) {
+    let handlers = format!("{EXTENSION}/server/eventHandlers");
+    for (index, handler) in items(body, &handlers) {
+        let has = |member: &str| handler.get(member).is_some();
+        if handler.get("type").and_then(Value::as_str) != Some("webhook") {
+            continue;
+        }
+        let needed: &[&str] = if has("id") {
+            &["cooldownPeriod"]
+        } else {
+            &["bodyTemplate", "cooldownPeriod", "method", "url"]
+        };
+        for member in needed.iter().filter(|member| !has(member)) {
+            reading.wrong(
+                place,
+                format!("{handlers}/{index}/{member}"),
+                format!("{member} is missing: the gateway refuses the document"),
+                None,
+            );
+        }
+    }
+}
+
 fn security(body: &Value, place: &Place, reading: &mut Reading<'_>) {
     let schemes: BTreeSet<&String> = members(body, "/components/securitySchemes")
         .map(|(name, _)| name)
@@ -369,14 +447,13 @@ fn balancing(body: &Value, place: &Place, reading: &mut Reading<'_>) {
     }
     let targets = format!("{balancing}/targets");
     let weighs = |target: &Value| target.get("weight").and_then(Value::as_f64) != Some(0.0);
-    let message = if items(body, &targets).next().is_none() {
-        "load balancing is on and there is no target: the gateway refuses the document"
+    if items(body, &targets).next().is_none() {
+        let message = "load balancing is on and there is no target, so upstream.url alone is used";
+        reading.warn(place, targets, message, None);
     } else if !items(body, &targets).any(|(_, target)| weighs(target)) {
-        "every target has the weight 0: the gateway refuses the document"
-    } else {
-        return;
-    };
-    reading.wrong(place, targets, message, None);
+        let message = "every target has the weight 0: the gateway refuses the document";
+        reading.wrong(place, targets, message, None);
+    }
 }
 
 fn versioning(body: &Value, place: &Place, reading: &mut Reading<'_>) {

@@ -4,7 +4,7 @@ use std::{fmt::Write as _, net::IpAddr};
 
 use serde_json::{Map, Number, Value};
 
-use super::{Field, Shape, Type, Units};
+use super::{EXTENSION, Field, Shape, Type, Units};
 use crate::manifest::{Place, Reading, checks, pattern};
 
 /// What becomes of members that a table does not have.
@@ -30,6 +30,7 @@ pub fn check(
 ) {
     let mut walk = Walk {
         root: of,
+        is_extension: std::ptr::eq(of, EXTENSION),
         unknown,
         place,
         reading,
@@ -69,6 +70,8 @@ impl Way<'_> {
 
 struct Walk<'p, 'r, 'o> {
     root: &'static Type,
+    /// Below `x-tyk-api-gateway` null is no value.
+    is_extension: bool,
     unknown: Unknown,
     place: &'p Place,
     reading: &'r mut Reading<'o>,
@@ -80,9 +83,14 @@ impl Walk<'_, '_, '_> {
         match (shape, value) {
             // Of all types a duration alone has no null.
             (Shape::Duration(_), Value::Null) => self.misshapen(value, shape, way),
-            (_, Value::Null) | (Shape::Any, _) => {}
+            (Shape::Any, _) | (Shape::List(_), Value::Null) => {}
+            (_, Value::Null) if self.is_extension => self.misshapen(value, shape, way),
+            (_, Value::Null) => {}
             (Shape::Object(of), Value::Object(members)) => {
+                let was_extension = self.is_extension;
+                self.is_extension |= std::ptr::eq(of, EXTENSION);
                 self.members(members, of, way, is_checked);
+                self.is_extension = was_extension;
             }
             (Shape::Map(of), Value::Object(members)) => {
                 for (name, member) in members {
@@ -138,6 +146,7 @@ impl Walk<'_, '_, '_> {
             (Shape::Text | Shape::Filled, Value::Number(_) | Value::Bool(_)) => {
                 Some("put it in quotes")
             }
+            (_, Value::Null) => Some("remove it"),
             (Shape::List(_) | Shape::First(_), _) => Some("write it as a list: [ … ]"),
             _ => None,
         };
