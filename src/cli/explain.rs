@@ -8,7 +8,7 @@ use crate::manifest::schema::{self, Explained};
 /// Say what a kind of manifest, or a field of one, is.
 ///
 /// It is what the checks go by: `lockstep explain oas`, `lockstep explain classic.proxy`,
-/// `lockstep explain policy.access_rights.limit`. Below oas, the gateway's own fields need no
+/// `lockstep explain policy.access_rights.limit`, `lockstep explain ApiDefinition.proxy`. Below oas, the gateway's own fields need no
 /// x-tyk-api-gateway: `lockstep explain oas.server.authentication`.
 #[derive(Debug, Args)]
 pub struct Explain {

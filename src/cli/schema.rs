@@ -12,7 +12,7 @@ use crate::manifest::schema;
 /// oas.schema.json`, and "yaml.schemas": {"oas.schema.json": "apis/*.yaml"}.
 #[derive(Debug, Args)]
 pub struct Schema {
-    /// oas, classic or policy; all of them by default
+    /// oas, classic, policy, or a kind of Tyk Operator; all of them by default
     kind: Option<String>,
 }
 
@@ -20,8 +20,7 @@ impl Schema {
     pub fn run(self, _invocation: &Invocation) -> anyhow::Result<Exit> {
         let Some(schema) = schema::json_schema(self.kind.as_deref()) else {
             let kind = self.kind.unwrap_or_default();
-            let names = schema::NATIVE.iter().map(|native| native.name.to_owned());
-            let names: Vec<String> = names.collect();
+            let names: Vec<String> = schema::kinds().into_iter().map(str::to_owned).collect();
             anyhow::bail!("{}", super::unknown("kind", &kind, names.iter()));
         };
         output::json(&schema)?;

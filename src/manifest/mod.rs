@@ -8,7 +8,7 @@
 mod certificates;
 mod checks;
 mod native;
-mod operator;
+pub mod operator;
 mod pattern;
 mod rules;
 pub mod schema;
@@ -267,6 +267,8 @@ struct Reading<'o> {
     found: Vec<Found>,
     warned: Vec<Found>,
     unreadable: BTreeSet<String>,
+    /// Certificates that Secrets hold, by namespace and name.
+    in_secrets: BTreeMap<String, certificates::InSecret>,
 }
 
 impl<'o> Reading<'o> {
@@ -279,6 +281,7 @@ impl<'o> Reading<'o> {
             found: Vec::new(),
             warned: Vec::new(),
             unreadable: BTreeSet::new(),
+            in_secrets: BTreeMap::new(),
         }
     }
 

@@ -1,5 +1,7 @@
 //! Documents in the gateway's own formats: Tyk OAS, classic definitions, policies.
 
+use std::borrow::Cow;
+
 use serde_json::{Value, json};
 
 use super::{
@@ -46,7 +48,22 @@ pub(super) fn take(value: Value, place: Place, reading: &mut Reading<'_>) {
         return;
     }
     if members.contains_key(EXTENSION) {
-        oas(value, place, reading);
+        let kind = if serves_mcp(&value) {
+            Kind::McpProxy
+        } else {
+            Kind::OasApi
+        };
+        let before = reading.found.len();
+        document(value, kind, place, reading, before);
+        return;
+    }
+    if let Some(inner) = members
+        .get("mcp")
+        .filter(|inner| inner.get(EXTENSION).is_some())
+    {
+        let before = reading.found.len();
+        let inner = inner.clone();
+        document(inner, Kind::McpProxy, place.below("/mcp"), reading, before);
         return;
     }
     if let Some(inner) = members
@@ -88,6 +105,26 @@ pub(super) fn take(value: Value, place: Place, reading: &mut Reading<'_>) {
         return;
     }
     reading.ignore(&place, "it describes no API and no policy");
+}
+
+/// Whether a document has what MCP proxies alone have. One that has none of it says so by standing
+/// under `mcp`.
+fn serves_mcp(body: &Value) -> bool {
+    let middleware = body.pointer("/x-tyk-api-gateway/middleware");
+    middleware.is_some_and(|middleware| {
+        ["mcpTools", "mcpResources", "mcpPrompts"]
+            .iter()
+            .any(|member| middleware.get(member).is_some())
+    })
+}
+
+/// A body in the form in which it is a manifest.
+pub(super) fn manifest_of(kind: Kind, body: &Value) -> Cow<'_, Value> {
+    if kind == Kind::McpProxy && !serves_mcp(body) {
+        Cow::Owned(json!({"mcp": body}))
+    } else {
+        Cow::Borrowed(body)
+    }
 }
 
 /// Members that a key's session has and a policy has not.
@@ -207,18 +244,27 @@ fn check_listen_path(body: &Value, kind: Kind, place: &Place, reading: &mut Read
     }
 }
 
-fn oas(mut body: Value, place: Place, reading: &mut Reading<'_>) {
-    const KIND: Kind = Kind::OasApi;
+fn oas(body: Value, place: Place, reading: &mut Reading<'_>) {
     let before = reading.found.len();
-    oas_checks(&body, &place, reading);
-    let id = id_of(&body, KIND, &place, reading);
-    let info = format!("/{EXTENSION}/info");
-    organisation(&mut body, &info, "orgId", &place, reading);
-    finish(body, KIND, id, place, reading, before);
+    document(body, Kind::OasApi, place, reading, before);
 }
 
-fn oas_checks(body: &Value, place: &Place, reading: &mut Reading<'_>) {
-    const KIND: Kind = Kind::OasApi;
+/// An OAS document, also one of a stream or of an MCP proxy.
+pub(super) fn document(
+    mut body: Value,
+    kind: Kind,
+    place: Place,
+    reading: &mut Reading<'_>,
+    problems_before: usize,
+) {
+    oas_checks(&body, kind, &place, reading);
+    let id = id_of(&body, kind, &place, reading);
+    let info = format!("/{EXTENSION}/info");
+    organisation(&mut body, &info, "orgId", &place, reading);
+    finish(body, kind, id, place, reading, problems_before);
+}
+
+fn oas_checks(body: &Value, kind: Kind, place: &Place, reading: &mut Reading<'_>) {
     match body.get("openapi") {
         Some(Value::String(version))
             if version.starts_with("3.0.") || version.starts_with("3.1.") => {}
@@ -266,7 +312,7 @@ fn oas_checks(body: &Value, place: &Place, reading: &mut Reading<'_>) {
     }
     checks::required_text(
         body,
-        listen_path_pointer(KIND),
+        listen_path_pointer(kind),
         "the listen path",
         place,
         reading,
@@ -284,7 +330,7 @@ fn oas_checks(body: &Value, place: &Place, reading: &mut Reading<'_>) {
         );
     }
     upstream::oas(body, place, reading);
-    check_listen_path(body, KIND, place, reading);
+    check_listen_path(body, kind, place, reading);
     still_served(
         body,
         &format!("{extension}/info/state/active"),

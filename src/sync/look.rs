@@ -364,7 +364,7 @@ fn fields(
     let Some(owned) = inventory.get(key) else {
         // Not ours: what would change if it were, as far as the listing tells.
         let live = observation.masked(key, masker, wanted.references);
-        let comparable = !matches!(key.kind, Kind::Certificate | Kind::OasApi);
+        let comparable = !matches!(key.kind, Kind::Certificate | Kind::OasApi | Kind::McpProxy);
         return live
             .filter(|_| comparable)
             .map(|live| diff(&live, &after))

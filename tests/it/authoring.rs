@@ -115,14 +115,14 @@ fn twenty_mistakes_in_twelve_files_are_twenty_messages_at_their_lines() {
             "oas1",
             "rate: 10",
             "rate: ten",
-            "18:32",
+            "18:33",
             "must be a number, and is the text \"ten\"",
         ),
         (
             "oas1",
             "per: 1m",
             "per: 1 minute",
-            "18:42",
+            "18:44",
             "must be a duration such as \"1h30m\", and is the text \"1 minute\"",
         ),
         (
@@ -136,22 +136,22 @@ fn twenty_mistakes_in_twelve_files_are_twenty_messages_at_their_lines() {
             "oas2",
             "duration: 1.5s",
             "duration: soon",
-            "27:41",
+            "27:42",
             "must be a duration such as \"1.5s\"",
         ),
         (
             "oas3",
             "security: [{ key: [] }]",
-            "security: [{ kay: [] }]",
+            "security: [{ keys: [] }]",
             "6:14",
-            "there is no security scheme kay in components.securitySchemes: the gateway refuses the document; did you mean key?",
+            "there is no security scheme keys in components.securitySchemes: the gateway refuses the document; did you mean key?",
         ),
         (
             "oas3",
-            "in: path,",
-            "in: paths,",
-            "10:21",
-            "must be one of \"path\", \"query\", \"header\", \"cookie\"",
+            "in: header",
+            "in: headers",
+            "5:26",
+            "must be one of \"header\", \"query\", \"cookie\", and is the text \"headers\"; did you mean header?",
         ),
         (
             "oas4",
@@ -199,7 +199,7 @@ fn twenty_mistakes_in_twelve_files_are_twenty_messages_at_their_lines() {
             "classic2",
             "match_pattern: \"/a/(.*)\"",
             "match_pattern: \"/a/(.*\"",
-            "17:47",
+            "17:49",
             "the gateway cannot compile the regular expression \"/a/(.*\": unclosed group",
         ),
         (
@@ -440,7 +440,7 @@ fn annotations_for_a_pull_request_name_file_line_and_column() {
     assert_eq!(lines.len(), 2, "{out}");
     assert!(
         lines[0].starts_with(
-            "::error file=a%2C b/x%3Ay.yaml,line=18,col=32,title=lockstep::/x-tyk-api-gateway/upstream/rateLimit/rate: must be a number, and is the text \"100%25,\\nor: so\""
+            "::error file=a%2C b/x%3Ay.yaml,line=18,col=33,title=lockstep::/x-tyk-api-gateway/upstream/rateLimit/rate: must be a number, and is the text \"100%25,\\nor: so\""
         ),
         "{out}"
     );
@@ -459,7 +459,7 @@ fn annotations_for_a_pull_request_name_file_line_and_column() {
     assert_eq!(results.len(), 2);
     let place = &results[0]["locations"][0]["physicalLocation"];
     assert_eq!(place["artifactLocation"]["uri"], "a%2C%20b/x%3Ay.yaml");
-    assert_eq!(place["region"], json!({"startLine": 18, "startColumn": 32}));
+    assert_eq!(place["region"], json!({"startLine": 18, "startColumn": 33}));
     assert_eq!(
         (&results[0]["level"], &results[1]["level"]),
         (&json!("error"), &json!("warning"))
@@ -531,6 +531,28 @@ fn kinds_and_fields_are_explained_from_the_tables_that_check_them() {
         "policy.name has no fields"
     );
 
+    // The operator's kinds, from the table of their translation; spec may be left out.
+    let explained = explain("apidefinition.spec.proxy").unwrap();
+    assert_eq!(explained.path, "ApiDefinition.spec.proxy");
+    let names: Vec<&str> = explained
+        .fields
+        .iter()
+        .map(|field| field.name.as_str())
+        .collect();
+    assert!(
+        names.contains(&"listen_path") && names.contains(&"target_url"),
+        "{names:?}"
+    );
+    assert_eq!(explain("ApiDefinition.proxy").unwrap(), explained);
+    assert!(
+        explain("ApiDefinition.proxi")
+            .unwrap_err()
+            .ends_with("did you mean proxy?")
+    );
+    for kind in lockstep::manifest::schema::kinds() {
+        assert!(!explain(kind).unwrap().fields.is_empty(), "{kind}");
+    }
+
     let folder = tempfile::tempdir().unwrap();
     let (code, out, err) = lockstep(folder.path(), &[], &["explain", "policy"]);
     assert_eq!((code, err.as_str()), (0, ""));
@@ -588,6 +610,16 @@ fn an_editor_takes_good_manifests_and_marks_what_the_checks_name() {
             assert!(!validator.is_valid(&bad), "{kind}: {after}");
         }
     }
+    let operator = validator(Some("ApiDefinition"));
+    let resource = |text: &str| serde_saphyr::from_str::<Value>(text).unwrap();
+    let first = OPERATOR.split("---").next().unwrap();
+    let errors: Vec<String> = operator
+        .iter_errors(&resource(first))
+        .map(|error| error.to_string())
+        .collect();
+    assert_eq!(errors, Vec::<String>::new());
+    assert!(validator(None).is_valid(&resource(first)));
+    assert!(!operator.is_valid(&resource(&first.replace("listen_path", "listenpath"))));
     assert!(json_schema(Some("nothing")).is_none());
     let folder = tempfile::tempdir().unwrap();
     let (code, out, _) = lockstep(folder.path(), &[], &["schema", "policy"]);

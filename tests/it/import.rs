@@ -261,8 +261,10 @@ async fn live(client: &Client) -> BTreeMap<ObjectKey, Value> {
     let mut bodies = BTreeMap::new();
     for listed in client.list().await.unwrap().objects {
         let body = match listed.key.kind {
-            Kind::OasApi => client.document(&listed.key.id).await.unwrap().unwrap(),
-            Kind::Certificate | Kind::Policy | Kind::ClassicApi | Kind::McpProxy => listed.body(),
+            Kind::OasApi | Kind::McpProxy => {
+                client.document(&listed.key.id).await.unwrap().unwrap()
+            }
+            Kind::Certificate | Kind::Policy | Kind::ClassicApi => listed.body(),
         };
         bodies.insert(listed.key.clone(), normalize::slim(listed.key.kind, &body));
     }
@@ -507,17 +509,13 @@ async fn what_cannot_be_managed_is_left_out_by_name() {
             )
         })
         .collect();
-    assert_eq!(
-        left.keys().copied().collect::<Vec<_>>(),
-        ["mcp/tools", "oas/jwt"]
-    );
+    assert_eq!(left.keys().copied().collect::<Vec<_>>(), ["oas/jwt"]);
     assert!(left["oas/jwt"].contains("allow_jwt_document_reads = true in [target.production]"));
     let log = desk.gateway.log();
     assert!(
         !log.iter().any(|seen| seen.path.ends_with("/oas/jwt")),
         "it was not even read"
     );
-    // An MCP proxy alone is no reason to fail.
     desk.configure("allow_jwt_document_reads = true");
     let (code, imported) = desk.import(&[]).await;
     assert_eq!(code, 0, "{imported}");

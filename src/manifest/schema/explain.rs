@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{EXTENSION, Field, NATIVE, Native, Shape, Type};
+use super::{EXTENSION, Field, NATIVE, Native, Shape, Type, kinds, operator};
 use crate::manifest::checks;
 
 /// A kind, or a field of one.
@@ -30,6 +30,9 @@ pub struct Member {
 pub fn explain(path: &str) -> Result<Explained, String> {
     let mut tokens = path.split('.').filter(|token| !token.is_empty());
     let name = tokens.next().unwrap_or_default();
+    if let Some(kind) = operator::kind(name) {
+        return operator::explain(kind, tokens);
+    }
     let native = native(name)?;
     let mut explained = Explained {
         path: native.name.to_owned(),
@@ -82,7 +85,7 @@ fn native(name: &str) -> Result<&'static Native, String> {
     {
         return Ok(native);
     }
-    let names: Vec<&str> = NATIVE.iter().map(|native| native.name).collect();
+    let names = kinds();
     let hint = checks::nearest(name, &names).map_or_else(
         || format!("; there are {}", names.join(", ")),
         |nearest| format!("; did you mean {nearest}?"),

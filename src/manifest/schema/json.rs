@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, btree_map::Entry};
 
 use serde_json::{Map, Value, json};
 
-use super::{NATIVE, Native, Shape, Type, Units};
+use super::{NATIVE, Native, Shape, Type, Units, operator};
 
 const DRAFT: &str = "http://json-schema.org/draft-07/schema#";
 
@@ -30,6 +30,11 @@ pub fn json_schema(kind: Option<&str>) -> Option<Value> {
         }
         roots.push(Value::Object(root));
     }
+    let of_operator = match kind {
+        Some(kind) => operator::kind(kind).into_iter().collect(),
+        None => operator::kinds(),
+    };
+    roots.extend(of_operator.into_iter().map(operator::json_schema));
     let mut schema = match roots.len() {
         0 => return None,
         1 => roots.swap_remove(0),

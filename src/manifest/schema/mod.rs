@@ -1,5 +1,6 @@
 //! What the gateway's own kinds of documents may hold: tables that the checks, `lockstep explain`
-//! and `lockstep schema` read. The names and types are those of Tyk 5.14.
+//! and `lockstep schema` read. The names and types are those of Tyk 5.14. The operator's kinds have
+//! a table of their own, beside their translation.
 
 mod check;
 mod classic;
@@ -7,6 +8,7 @@ mod explain;
 mod extension;
 mod json;
 mod openapi;
+mod operator;
 mod policy;
 
 pub use explain::{Explained, explain};
@@ -145,6 +147,12 @@ pub struct Native {
     pub root: &'static Type,
     /// What makes a document one of this kind, for an editor.
     required: &'static [&'static str],
+}
+
+/// The names of all kinds that are explained and have a schema.
+pub fn kinds() -> Vec<&'static str> {
+    let native = NATIVE.iter().map(|native| native.name);
+    native.chain(operator::kinds()).collect()
 }
 
 pub static CLASSIC: &Type = &classic::API_DEFINITION;

@@ -15,7 +15,7 @@ use std::{
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Options, SourceFile, read};
+use super::{Options, SourceFile, native, read};
 use crate::domain::{
     diff::diff,
     normalize,
@@ -212,8 +212,8 @@ impl<'f> Draft<'f> {
                 ));
             }
             let path = format!("{stem}.json");
-            let mut text =
-                serde_json::to_string_pretty(&said).map_err(|error| error.to_string())?;
+            let mut text = serde_json::to_string_pretty(&native::manifest_of(key.kind, &said))
+                .map_err(|error| error.to_string())?;
             text.push('\n');
             let name = Object {
                 key: key.clone(),
