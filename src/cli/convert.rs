@@ -141,36 +141,7 @@ impl Convert {
             }))?;
             return Ok(exit);
         }
-        let mut lines = Vec::new();
-        for (manifest, outcome) in &written {
-            match outcome {
-                Outcome::Failed(reason) => {
-                    lines.push(format!("failed: {}: {reason}", manifest.object))
-                }
-                Outcome::Kept => lines.push(format!(
-                    "kept: {} says something else than {}; --force overwrites it",
-                    manifest.path, manifest.object
-                )),
-                _ => lines.push(format!(
-                    "{}: {} in {}",
-                    outcome.word(),
-                    manifest.object,
-                    manifest.path
-                )),
-            }
-            for secret in &manifest.secrets {
-                lines.push(format!(
-                    "secret: {} holds one in clear at {}, as what was read did",
-                    manifest.path, secret.pointer
-                ));
-            }
-        }
-        for refused in &converted.refused {
-            lines.push(format!("failed: {}: {}", refused.object, refused.reason));
-        }
-        for ignored in &read.ignored {
-            lines.push(format!("ignored: {ignored}"));
-        }
+        let lines = told(&written, &converted.refused, &read.ignored);
         output::text(&lines.join("\n"));
         if !commented.is_empty() {
             eprintln!(
@@ -185,6 +156,43 @@ impl Convert {
         }
         Ok(exit)
     }
+}
+
+/// What came of everything, a line each.
+fn told(
+    written: &[(Manifest, Outcome)],
+    refused: &[write::Refused],
+    ignored: &[manifest::Ignored],
+) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (manifest, outcome) in written {
+        match outcome {
+            Outcome::Failed(reason) => lines.push(format!("failed: {}: {reason}", manifest.object)),
+            Outcome::Kept => lines.push(format!(
+                "kept: {} says something else than {}; --force overwrites it",
+                manifest.path, manifest.object
+            )),
+            _ => lines.push(format!(
+                "{}: {} in {}",
+                outcome.word(),
+                manifest.object,
+                manifest.path
+            )),
+        }
+        for secret in &manifest.secrets {
+            lines.push(format!(
+                "secret: {} holds one in clear at {}, as what was read did",
+                manifest.path, secret.pointer
+            ));
+        }
+    }
+    for refused in refused {
+        lines.push(format!("failed: {}: {}", refused.object, refused.reason));
+    }
+    for ignored in ignored {
+        lines.push(format!("ignored: {ignored}"));
+    }
+    lines
 }
 
 /// Whether a YAML file has a line that is a comment.

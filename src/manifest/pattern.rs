@@ -24,7 +24,7 @@ pub(super) fn fault(pattern: &str) -> Option<String> {
     let plain = without_set_operations(pattern)?;
     let mut parser = ast::parse::ParserBuilder::new().nest_limit(DEEPEST).build();
     match parser.parse(&plain) {
-        Ok(tree) => ast::visit(&tree, OnlyHere::default()).err(),
+        Ok(tree) => ast::visit(&tree, OnlyHere).err(),
         Err(error) => {
             let at = &plain[error.span().start.offset..];
             match error.kind() {
@@ -128,7 +128,6 @@ fn without_set_operations(pattern: &str) -> Option<String> {
 }
 
 /// Finds what Rust's parser takes and Go's does not.
-#[derive(Default)]
 struct OnlyHere;
 
 impl ast::Visitor for OnlyHere {
@@ -146,9 +145,11 @@ impl ast::Visitor for OnlyHere {
                     return Err("one repetition follows another, as in a** or a*+".to_owned());
                 }
                 let most = match &repetition.op.kind {
-                    RepetitionKind::Range(RepetitionRange::Exactly(count)) => *count,
-                    RepetitionKind::Range(RepetitionRange::AtLeast(count)) => *count,
-                    RepetitionKind::Range(RepetitionRange::Bounded(_, most)) => *most,
+                    RepetitionKind::Range(
+                        RepetitionRange::Exactly(most)
+                        | RepetitionRange::AtLeast(most)
+                        | RepetitionRange::Bounded(_, most),
+                    ) => *most,
                     _ => 0,
                 };
                 if most > MOST_REPETITIONS {

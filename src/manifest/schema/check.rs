@@ -80,12 +80,20 @@ struct Walk<'p, 'r, 'o> {
 impl Walk<'_, '_, '_> {
     /// `is_checked` is false where the gateway decodes a value and looks no closer.
     fn value(&mut self, value: &Value, shape: Shape, way: Way<'_>, is_checked: bool) {
+        if value.is_null() {
+            // Of all types a duration alone has no null, and below the extension nearly none.
+            let is_refused = match shape {
+                Shape::Duration(_) => true,
+                Shape::Any | Shape::List(_) => false,
+                _ => self.is_extension,
+            };
+            if is_refused {
+                self.misshapen(value, shape, way);
+            }
+            return;
+        }
         match (shape, value) {
-            // Of all types a duration alone has no null.
-            (Shape::Duration(_), Value::Null) => self.misshapen(value, shape, way),
-            (Shape::Any, _) | (Shape::List(_), Value::Null) => {}
-            (_, Value::Null) if self.is_extension => self.misshapen(value, shape, way),
-            (_, Value::Null) => {}
+            (Shape::Any, _) | (Shape::Flag, Value::Bool(_)) => {}
             (Shape::Object(of), Value::Object(members)) => {
                 let was_extension = self.is_extension;
                 self.is_extension |= std::ptr::eq(of, EXTENSION);
@@ -106,7 +114,6 @@ impl Walk<'_, '_, '_> {
                     self.value(item, *of, Way::Item(&way, index), is_checked);
                 }
             }
-            (Shape::Flag, Value::Bool(_)) => {}
             (
                 Shape::Number | Shape::Fraction | Shape::Whole | Shape::Count | Shape::Port,
                 Value::Number(number),
