@@ -141,7 +141,7 @@ impl Import {
 
 /// What became of one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Outcome {
+pub(super) enum Outcome {
     Written,
     Unchanged,
     Overwritten,
@@ -151,7 +151,7 @@ enum Outcome {
 }
 
 impl Outcome {
-    fn word(&self) -> &'static str {
+    pub(super) fn word(&self) -> &'static str {
         match self {
             Self::Written => "written",
             Self::Unchanged => "unchanged",
@@ -176,12 +176,12 @@ struct Described {
 }
 
 /// The folder that is written to.
-struct Folder {
+pub(super) struct Folder {
     root: PathBuf,
 }
 
 impl Folder {
-    fn open(path: &Path) -> anyhow::Result<Self> {
+    pub(super) fn open(path: &Path) -> anyhow::Result<Self> {
         let place = || format!("cannot use the folder {}", path.display());
         fs::create_dir_all(path).with_context(place)?;
         let root = fs::canonicalize(path).with_context(place)?;
@@ -221,7 +221,7 @@ impl Folder {
             .collect())
     }
 
-    fn put(&self, manifest: &Manifest, force: bool) -> Outcome {
+    pub(super) fn put(&self, manifest: &Manifest, force: bool) -> Outcome {
         self.try_put(manifest, force)
             .unwrap_or_else(|error| Outcome::Failed(format!("{}: {error}", manifest.path)))
     }

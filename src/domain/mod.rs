@@ -19,6 +19,7 @@ pub mod inventory;
 pub mod normalize;
 pub mod notice;
 pub mod object;
+pub mod parallel;
 pub mod plan;
 pub mod revision;
 pub mod run;

@@ -134,8 +134,13 @@ pub async fn wanted(app: &App, stack: &Stack, revision: &Revision) -> Result<Wan
     } = snapshot;
     let (app, target) = (app.clone(), stack.target.clone());
     let folder = stack.path.as_str().to_owned();
+    let (keyless, strict) = (stack.keyless, stack.strict);
     let read = tokio::task::spawn_blocking(move || {
-        let options = app.manifest_options(&target, vec![folder]);
+        let options = manifest::Options {
+            keyless,
+            strict,
+            ..app.manifest_options(&target, vec![folder])
+        };
         let files: Vec<manifest::SourceFile> = files
             .into_iter()
             .map(|file| manifest::SourceFile {

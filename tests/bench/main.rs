@@ -8,6 +8,7 @@
 
 mod apply;
 mod ingest;
+mod manifests;
 mod plan;
 mod refill;
 mod world;
@@ -30,6 +31,9 @@ fn main() {
     }
     if wants("refill") {
         runtime.block_on(refill::run());
+    }
+    if wants("manifests") {
+        manifests::run();
     }
     if wants("plan") {
         runtime.block_on(plan::run());

@@ -3,6 +3,7 @@
 
 mod approval;
 mod architecture;
+mod authoring;
 mod certificates;
 mod chance;
 mod cli;
