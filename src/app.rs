@@ -10,6 +10,7 @@ use std::{
 
 use anyhow::Context;
 use secrecy::ExposeSecret;
+use serde_json::{Value, json};
 use url::Url;
 
 use crate::{
@@ -17,7 +18,17 @@ use crate::{
         self, Config, DriftPolicy, Embedded, Protect, ScaledOut, SecretKey, StackNames, Storage,
     },
     domain::{
-        approval::Identity, notice::News, plan::Rules, run::RunId, secrets::Masker, window::Freeze,
+        approval::Identity,
+        audit::{
+            checkpoint::{SigningKey, VerifierKey},
+            event::{Actor, EventType, NewEvent},
+            trace::TraceId,
+        },
+        notice::News,
+        plan::Rules,
+        run::RunId,
+        secrets::Masker,
+        window::Freeze,
     },
     git::{self, BranchName, Location, Mirrors, Remote, RepoPath, Selection},
     keys::InstallationKey,
@@ -25,7 +36,7 @@ use crate::{
     metrics::Metrics,
     notify::{self, GitHost, GitHub, GitLab, Place, Receiver, Sender, Slack, Webhook},
     queue::JetStream,
-    store::{LocalQueue, PgOptions, QueueLimits, StackState, StackTarget, Store},
+    store::{LocalQueue, Migration, PgOptions, QueueLimits, StackState, StackTarget, Store},
     tyk::gateway,
     webhook::{Host, RepositoryName},
 };
@@ -130,6 +141,38 @@ pub enum Tells {
     Commits { repository: String, host: GitHost },
 }
 
+/// What signs the history's checkpoints, and where they are sent.
+#[derive(Debug, Default)]
+pub struct Audit {
+    pub signing_key: Option<Arc<SigningKey>>,
+    /// Signs beside the new one, once.
+    pub previous_signing_key: Option<Arc<SigningKey>>,
+    pub sinks: Vec<Arc<CheckpointSink>>,
+}
+
+impl Audit {
+    /// What verifies that this installation signed.
+    pub fn verifier_keys(&self) -> Vec<VerifierKey> {
+        let keys = self.signing_key.iter().chain(&self.previous_signing_key);
+        keys.map(|key| key.verifier().clone()).collect()
+    }
+}
+
+/// Where checkpoints are sent.
+#[derive(Debug)]
+pub struct CheckpointSink {
+    /// The section that it is configured in: `audit.sink.NAME`.
+    pub name: String,
+    pub keeps: Keeps,
+}
+
+#[derive(Debug)]
+pub enum Keeps {
+    File(PathBuf),
+    Git { repository: PathBuf, branch: String },
+    Webhook(Webhook),
+}
+
 /// Where pushes wait: a table of the embedded store, or JetStream.
 #[derive(Clone)]
 pub enum Queue {
@@ -159,11 +202,14 @@ pub struct App {
     /// Who may approve, by name.
     pub people: Arc<BTreeMap<String, Identity>>,
     pub sinks: Arc<Vec<Arc<Sink>>>,
+    pub audit: Arc<Audit>,
     /// For how long news is told, and tried to be told.
     pub news_patience: Duration,
     /// Where a person can read more.
     pub place: Place,
     pub config_hash: String,
+    /// A name for what every key of the configuration says, by the dotted key.
+    pub config_keys: Arc<BTreeMap<String, String>>,
     /// Where the end of the history is noted outside of the database.
     pub witness: Option<PathBuf>,
     /// Where the embedded store, or this process's caches, lie.
@@ -178,6 +224,7 @@ impl App {
             Storage::Embedded(embedded) => open_embedded(embedded).await?,
             Storage::ScaledOut(scaled_out) => open_scaled_out(scaled_out).await?,
         };
+        let audit = audit(config, &store).await?;
         let targets = targets(config)?;
         let stacks = stacks(config, &targets)?;
         let certificates = config
@@ -190,7 +237,12 @@ impl App {
             .iter()
             .map(|(name, person)| (name.as_str().to_owned(), person.identity.clone()))
             .collect();
-        Ok(Self {
+        let config_keys = config
+            .keys()
+            .iter()
+            .map(|(path, text)| (path.clone(), key.name_of("config", path, text)))
+            .collect();
+        let app = Self {
             mirrors: Mirrors::new(folder.join("git"), git::Limits::default()),
             masker: key.masker(),
             store,
@@ -205,12 +257,28 @@ impl App {
             certificates: Arc::new(certificates),
             people: Arc::new(people),
             sinks: Arc::new(sinks(config, notify::Options::default())?),
+            audit: Arc::new(audit),
             news_patience: Duration::from_hours(24),
             place: Place(config.server.public_url.clone()),
             config_hash: config.hash().to_owned(),
+            config_keys: Arc::new(config_keys),
             witness: config.witness.clone(),
             folder,
-        })
+        };
+        app.note_migrations().await?;
+        Ok(app)
+    }
+
+    /// Puts on record which migrations were applied and are not on record yet, by whichever process.
+    async fn note_migrations(&self) -> anyhow::Result<()> {
+        let told = |applied: &[Migration]| {
+            let payload = json!({"migrations": applied});
+            self.event(EventType::MigrationsApplied, self.actor(), payload)
+        };
+        self.store
+            .note_migrations(told)
+            .await
+            .context("cannot record the migrations")
     }
 
     /// Microseconds since 1970, UTC.
@@ -239,6 +307,18 @@ impl App {
             now: jiff::Timestamp::from_microsecond(self.now()).ok(),
             ..manifest::Options::default()
         }
+    }
+
+    /// An event that happens now, with the process that records it and its version.
+    pub fn event(&self, event_type: EventType, actor: Actor, payload: Value) -> NewEvent {
+        NewEvent::new(event_type, self.now(), actor, payload)
+            .with("worker", &self.worker)
+            .with("version", env!("CARGO_PKG_VERSION"))
+    }
+
+    /// This process as an actor.
+    pub fn actor(&self) -> Actor {
+        Actor::new("worker", self.worker.clone())
     }
 
     pub fn new_run_id(&self) -> RunId {
@@ -290,6 +370,13 @@ fn host_name() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let host = host.trim();
     if host.is_empty() { "worker" } else { host }.to_owned()
+}
+
+/// Names something that no request of others has named.
+pub fn new_trace() -> TraceId {
+    let mut random = [0; 16];
+    aws_lc_rs::rand::fill(&mut random).expect("the operating system gives random bytes");
+    TraceId::new(random)
 }
 
 /// Unique to this process: two on one machine, or one after the other, are two workers.
@@ -438,6 +525,48 @@ fn stacks(
         stacks.insert(built.name.clone(), Arc::new(built));
     }
     Ok(stacks)
+}
+
+/// An embedded installation that names no key keeps one in its folder.
+async fn audit(config: &Config, store: &Store) -> anyhow::Result<Audit> {
+    let config::Audit {
+        signing_key,
+        previous_signing_key,
+        sinks,
+    } = &config.audit;
+    let signing_key = match (signing_key, &config.storage) {
+        (None, Storage::Embedded(embedded)) => {
+            Some(Arc::new(store.signing_key_embedded(&embedded.dir).await?))
+        }
+        (signing_key, _) => signing_key.clone(),
+    };
+    let sender = Sender::new(notify::Options::default())
+        .context("cannot make the client for checkpoints")?;
+    let sinks = sinks
+        .iter()
+        .map(|(name, sink)| {
+            let keeps =
+                match sink {
+                    config::CheckpointSink::File(path) => Keeps::File(path.clone()),
+                    config::CheckpointSink::Git { repository, branch } => Keeps::Git {
+                        repository: repository.clone(),
+                        branch: branch.clone(),
+                    },
+                    config::CheckpointSink::Webhook { address, key } => Keeps::Webhook(
+                        Webhook::new(sender.clone(), address.url().clone(), key.clone()),
+                    ),
+                };
+            Arc::new(CheckpointSink {
+                name: format!("audit.sink.{name}"),
+                keeps,
+            })
+        })
+        .collect();
+    Ok(Audit {
+        signing_key,
+        previous_signing_key: previous_signing_key.clone(),
+        sinks,
+    })
 }
 
 /// Everybody who is told of news.

@@ -60,6 +60,17 @@ impl InstallationKey {
         Ok(text)
     }
 
+    /// Names a text to whoever has the key, and says nothing of it to anybody else: enough to see
+    /// that it changed.
+    pub fn name_of(&self, purpose: &str, label: &str, text: &str) -> String {
+        let mut mac: Hmac<Sha256> =
+            Hmac::new_from_slice(&self.derive(purpose)).expect("HMAC takes a key of any length");
+        mac.update(label.as_bytes());
+        mac.update(&[0]);
+        mac.update(text.as_bytes());
+        hex::encode(&mac.finalize().into_bytes()[..8])
+    }
+
     fn sealing_key(&self) -> RandomizedNonceKey {
         RandomizedNonceKey::new(&AES_256_GCM, &self.derive("seal"))
             .expect("the derived key has the cipher's length")

@@ -1,11 +1,18 @@
 //! What travels through the queue: one small versioned message a push, and summaries of what was
 //! refused. A message is a hint that something happened; everything is derived anew from Git.
 
+use std::{collections::BTreeMap, net::IpAddr};
+
 use serde::{Deserialize, Serialize};
 
-use crate::webhook::{DeliveryId, Event, Received};
+use crate::{
+    domain::audit::trace::TraceId,
+    webhook::{DeliveryId, Event, Received},
+};
 
-/// The version that is written. Older ones stay readable for as long as queues may hold them.
+/// The version that is written. Older ones stay readable for as long as queues may hold them. A
+/// member that may be absent, and that a reader may pass over, needs no other version: so processes
+/// of two versions can share a queue while the one takes the place of the other.
 const VERSION: u32 = 1;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +36,17 @@ pub struct Delivered {
     pub body_sha256: String,
     /// Microseconds since 1970, UTC.
     pub received_at: i64,
+    #[serde(default)]
+    pub origin: Origin,
+}
+
+/// Where a request came from. Messages of before it was noted have neither.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<IpAddr>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<TraceId>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,7 +56,10 @@ pub struct Refused {
     pub receiver: String,
     pub from: i64,
     pub until: i64,
-    pub counts: std::collections::BTreeMap<String, u64>,
+    pub counts: BTreeMap<String, u64>,
+    /// How many came from where, of as many addresses as are told apart.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub addresses: BTreeMap<IpAddr, u64>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -61,13 +82,14 @@ struct VersionOnly {
 }
 
 impl Message {
-    pub fn delivered(webhook: &str, received: Received, received_at: i64) -> Self {
+    pub fn delivered(webhook: &str, received: Received, received_at: i64, origin: Origin) -> Self {
         Self::Delivered(Delivered {
             webhook: webhook.to_owned(),
             delivery: received.delivery,
             event: received.event,
             body_sha256: received.body_sha256,
             received_at,
+            origin,
         })
     }
 

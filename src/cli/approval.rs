@@ -7,12 +7,15 @@ use clap::Args;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
-use super::{Exit, Invocation, environment, output, sync::operator};
+use super::{
+    Exit, Invocation, environment, output,
+    sync::{asker, operator},
+};
 use crate::{
     app::App,
     domain::{
         approval::{Approver, Choice, Decision, Standing, Verdict, Weight},
-        audit::event::{Actor, Person},
+        audit::event::Asker,
         run::RunId,
         token::Scope,
     },
@@ -99,25 +102,23 @@ async fn decide(
 
 /// Whose decision it is: the holder's of the token in the environment, or else the user's.
 async fn voice(app: &App) -> anyhow::Result<Voice> {
-    let actor = Actor::new("cli", app.worker.clone());
     let Some(token) = environment("LOCKSTEP_TOKEN").map(SecretString::from) else {
         return Ok(Voice {
             by: Approver::Local(user()),
-            actor,
+            asker: asker(app),
             token: None,
-            person: operator(),
         });
     };
-    let caller = sign_in(app, token.expose_secret().trim(), Scope::Approve)
+    let caller = sign_in(app, token.expose_secret().trim(), &[Scope::Approve])
         .await
         .context("LOCKSTEP_TOKEN cannot be used")?;
+    let asker = Asker {
+        person: caller.asker("cli").person,
+        ..asker(app)
+    };
     Ok(Voice {
-        person: Person {
-            login: Some(caller.person.clone()),
-            ..Person::default()
-        },
         by: Approver::Person(caller.person),
-        actor,
+        asker,
         token: Some(caller.token),
     })
 }
@@ -141,11 +142,17 @@ fn told(decided: &Decided, choice: Choice) -> String {
     } = decided;
     let mut text = match weight.why_not() {
         None => String::new(),
-        Some(why_not) => format!(
-            "recorded, and it does not count: {why_not}. Set LOCKSTEP_TOKEN to a token of scope \
-             approve (lockstep token create), or allow_local_approval on the stack\n"
-        ),
+        Some(why_not) => format!("recorded, and it does not count: {why_not}"),
     };
+    if *weight == Weight::Unauthenticated {
+        text.push_str(
+            ". Set LOCKSTEP_TOKEN to a token of scope approve (lockstep token create), or \
+             allow_local_approval on the stack",
+        );
+    }
+    if !text.is_empty() {
+        text.push('\n');
+    }
     match (&standing.verdict, choice) {
         (Verdict::Approved, _) => text.push_str(&format!(
             "approved until {}: {} of {stack}. A running server carries it out now; without one, \
@@ -154,7 +161,7 @@ fn told(decided: &Decided, choice: Choice) -> String {
             count(*changes),
         )),
         (Verdict::Rejected { .. }, Choice::Reject) => text.push_str(&format!(
-            "rejected: {} of {stack} stays as it is",
+            "rejected, so that it stays as it is: {} of {stack}",
             count(*changes)
         )),
         (verdict, _) => text.push_str(&format!("{stack}: {}", verdict_text(verdict))),

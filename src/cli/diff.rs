@@ -53,7 +53,7 @@ impl Diff {
             anyhow::bail!("{}", lines.join("\n"));
         }
         for warning in &read.warnings {
-            eprintln!("warning: {warning}");
+            eprintln!("warning: {}", output::harmless(&warning.to_string()));
         }
         let desired = Arc::new(prepare(read.desired, &app.masker));
         let holding = take_target(&app, &target.name).await?;

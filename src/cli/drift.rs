@@ -5,7 +5,11 @@ use std::collections::BTreeMap;
 use clap::Args;
 use serde_json::json;
 
-use super::{Exit, Invocation, find_stack, output, take_target};
+use super::{
+    Exit, Invocation, find_stack,
+    output::{self, Unreached},
+    take_target,
+};
 use crate::sync::{handwork, schedule::check_drift};
 
 /// Show what was changed on the gateways since the last run, and not by a run.
@@ -30,6 +34,7 @@ impl Drift {
         let mut text = String::new();
         let mut total = 0;
         let mut looked = BTreeMap::new();
+        let mut unreached = Vec::new();
         for stack in stacks {
             let Some(state) = app.store.stack_state(&stack.name).await? else {
                 text.push_str(&format!("{}: has had no run yet\n", stack.name));
@@ -51,7 +56,14 @@ impl Drift {
                 } else {
                     stack.name.clone()
                 };
-                let Some(drift) = drift? else {
+                let drift = match drift {
+                    Err(error) if several && error.is_unreachable() => {
+                        unreached.push(Unreached::new(&node, &error));
+                        continue;
+                    }
+                    other => other?,
+                };
+                let Some(drift) = drift else {
                     text.push_str(&format!("{name}: has had no successful run yet\n"));
                     continue;
                 };
@@ -94,12 +106,17 @@ impl Drift {
                 }
             }
         }
+        output::unreached(&unreached);
         if invocation.is_json() {
-            output::json(&json!({"drifted": total, "stacks": found, "appeared": appeared}))?;
+            output::json(&json!({
+                "drifted": total, "stacks": found, "appeared": appeared, "unreached": unreached,
+            }))?;
         } else {
             output::text(&text);
         }
-        Ok(if total == 0 {
+        Ok(if !unreached.is_empty() {
+            Exit::Failed
+        } else if total == 0 {
             Exit::Done
         } else {
             Exit::Pending

@@ -7,13 +7,13 @@ use serde_json::{Value, json};
 
 use super::{
     Exit, Invocation, find_stack, output,
-    sync::{finish, operator, progress},
+    sync::{asker, finish, progress},
     take_target,
 };
 use crate::{
     app::App,
     store,
-    sync::{hold, ownership::Wish, recover::recover, witness},
+    sync::{hold, ownership::Wish, recover::recover, start, witness},
 };
 
 /// Keep a stack as it is: what is pushed waits until the hold ends.
@@ -67,7 +67,7 @@ impl Hold {
             .map(|until| stack.freeze.parse_until(&until, app.now()))
             .transpose()
             .context("--until")?;
-        let wish = wish(&self.reason)?;
+        let wish = wish(&app, &self.reason)?;
         let hold = hold::hold(&app, &stack, until, wish).await?;
         if let Some(holder) = app.store.holder(&stack.target.name).await? {
             eprintln!(
@@ -93,7 +93,7 @@ impl ReleaseHold {
         let app = invocation.open().await?;
         let stack = find_stack(&app, &self.stack)?.clone();
         let reason = self.reason.as_deref().map(hold::reason).transpose()?;
-        let ended = hold::release(&app, &stack, reason.as_deref(), &operator()).await?;
+        let ended = hold::release(&app, &stack, reason.as_deref(), &asker(&app)).await?;
         let frozen_until = stack.freeze.frozen_until(app.now());
         if invocation.is_json() {
             output::json(&json!({
@@ -132,11 +132,12 @@ impl Rollback {
     pub async fn run(self, invocation: &Invocation) -> anyhow::Result<Exit> {
         let app = invocation.open().await?;
         let stack = find_stack(&app, &self.stack)?.clone();
-        let wish = wish(&self.reason)?;
+        let wish = wish(&app, &self.reason)?;
         let revision = hold::find_revision(&app, &stack, &self.to).await?;
         let holding = take_target(&app, &stack.target.name).await?;
         let result = async {
             witness::check(&app).await?;
+            start::commanded(&app, &asker(&app).actor).await?;
             recover(&app, &holding, &stack.target).await?;
             let report =
                 hold::roll_back(&app, &holding, &stack, &revision, wish, &progress).await?;
@@ -163,9 +164,9 @@ async fn tell_that_it_is_held(app: &App, stack: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn wish(reason: &str) -> anyhow::Result<Wish> {
+fn wish(app: &App, reason: &str) -> anyhow::Result<Wish> {
     Ok(Wish {
-        by: operator(),
+        by: asker(app),
         reason: hold::reason(reason).context("--reason")?,
     })
 }

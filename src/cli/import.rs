@@ -16,10 +16,13 @@ use globset::{Glob, GlobMatcher};
 use serde::Serialize;
 use serde_json::json;
 
-use super::{Exit, Invocation, find_target, output, take_target, validate::collect};
+use super::{Exit, Invocation, find_target, output, sync::asker, take_target, validate::collect};
 use crate::{
     app::Target,
-    domain::object::{Kind, ObjectKey},
+    domain::{
+        audit::event::{EventType, NewEvent},
+        object::{Kind, ObjectKey},
+    },
     git::Selection,
     manifest::{
         self, SourceFile,
@@ -85,6 +88,15 @@ impl Import {
         let masker = app.masker.clone();
         let result =
             tokio::task::spawn_blocking(move || self.write(&target, taken, &masker)).await??;
+        let by = asker(&app);
+        let event = NewEvent {
+            target: Some(result.target.clone()),
+            people: vec![("operator".to_owned(), by.on_record())],
+            ..app
+                .event(EventType::ObjectsImported, by.actor, result.on_record())
+                .traced(by.trace.as_ref())
+        };
+        app.store.record_events(&[event]).await?;
         result.print(invocation)?;
         Ok(result.exit())
     }
@@ -326,6 +338,26 @@ impl Imported {
             eprintln!("{}", self.next_steps());
         }
         Ok(())
+    }
+
+    /// What the history says of it, of a bounded length.
+    fn on_record(&self) -> serde_json::Value {
+        const MOST_OBJECTS: usize = 200;
+        let mut outcomes: BTreeMap<&str, usize> = BTreeMap::new();
+        for (_, outcome) in &self.objects {
+            *outcomes.entry(outcome.word()).or_default() += 1;
+        }
+        let objects = self.objects.iter().map(|(manifest, _)| &manifest.object);
+        json!({
+            "gateway": self.version,
+            "folder": self.folder,
+            "complete": self.exit() == Exit::Done,
+            "count": self.objects.len(),
+            "objects": objects.take(MOST_OBJECTS).collect::<Vec<_>>(),
+            "outcomes": outcomes,
+            "refused": self.refused.len(),
+            "left_out": self.left_out.len(),
+        })
     }
 
     fn to_json(&self) -> serde_json::Value {

@@ -2,12 +2,14 @@
 
 mod annotations;
 mod approval;
+mod as_of;
 mod audit;
 mod convert;
 mod demo;
 mod diff;
 mod drift;
 mod explain;
+mod export;
 mod history;
 mod hold;
 mod import;
@@ -17,6 +19,7 @@ mod output;
 mod ownership;
 mod plan;
 mod recover;
+mod report;
 mod sandbox;
 mod schema;
 mod serve;
@@ -24,6 +27,7 @@ mod show;
 mod status;
 mod sync;
 mod token;
+mod trace;
 mod validate;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -90,7 +94,11 @@ enum Command {
     Release(ownership::Release),
     Recover(recover::Recover),
     Status(status::Status),
-    History(history::History),
+    History(Box<history::History>),
+    AsOf(as_of::AsOf),
+    Trace(trace::Trace),
+    #[command(subcommand)]
+    Report(report::Report),
     Show(show::Show),
     #[command(subcommand)]
     Token(token::Token),
@@ -164,7 +172,7 @@ pub fn main() -> ExitCode {
     match result {
         Ok(exit) => exit.into(),
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", output::harmless(&format!("{error:#}")));
             Exit::Failed.into()
         }
     }
@@ -203,6 +211,9 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Recover(recover) => recover.run(&context).await,
         Command::Status(status) => status.run(&context).await,
         Command::History(history) => history.run(&context).await,
+        Command::AsOf(as_of) => as_of.run(&context).await,
+        Command::Trace(trace) => trace.run(&context).await,
+        Command::Report(report) => report.run(&context).await,
         Command::Show(show) => show.run(&context).await,
         Command::Token(token) => token.run(&context).await,
         Command::Audit(audit) => audit.run(&context).await,

@@ -7,7 +7,11 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::{Exit, Invocation, output, take_target};
+use super::{
+    Exit, Invocation,
+    output::{self, Unreached},
+    take_target,
+};
 use crate::{
     app::{App, Target},
     domain::{
@@ -31,6 +35,7 @@ struct Row {
 pub async fn run(app: &App, invocation: &Invocation) -> anyhow::Result<Exit> {
     let mut listed = Vec::new();
     let mut rows = Vec::new();
+    let mut unreached = Vec::new();
     for target in app.targets.values() {
         let described = described(app, target).await;
         let holding = take_target(app, &target.name).await?;
@@ -48,20 +53,30 @@ pub async fn run(app: &App, invocation: &Invocation) -> anyhow::Result<Exit> {
             } else {
                 format!("{} {}", target.name, node.address)
             };
-            let observed =
-                observed.map_err(|error| anyhow::anyhow!("the target {name}: {error}"))?;
+            let observed = match observed {
+                Ok(observed) => observed,
+                Err(error) => {
+                    unreached.push(Unreached::new(&node, &error));
+                    continue;
+                }
+            };
             for row in table(&observed.live, &inventory, &described) {
                 listed.push(row.json(&name));
                 rows.push(row.cells(&name));
             }
         }
     }
+    output::unreached(&unreached);
     if invocation.is_json() {
-        output::json(&json!({"objects": listed}))?;
+        output::json(&json!({"objects": listed, "unreached": unreached}))?;
     } else {
         output::table(&["TARGET", "OBJECT", "NAME", "WHOSE"], rows);
     }
-    Ok(Exit::Done)
+    Ok(if unreached.is_empty() {
+        Exit::Done
+    } else {
+        Exit::Failed
+    })
 }
 
 /// What the stacks of a target describe at the heads of their branches, as far as it can be read.
@@ -83,8 +98,9 @@ async fn described(app: &App, target: &Target) -> BTreeMap<ObjectKey, BTreeSet<S
                 }
             }
             Err(error) => eprintln!(
-                "warning: what the stack {} describes cannot be read: {error}",
-                stack.name
+                "warning: what the stack {} describes cannot be read: {}",
+                stack.name,
+                output::harmless(&error.to_string())
             ),
         }
     }

@@ -1,16 +1,36 @@
-//! Printing: data to standard output, in the form that was asked for.
+//! Printing: data to standard output, in the form that was asked for. Much of it was written by
+//! others, in Git and on gateways, and none of that may steer the terminal.
 
 #![expect(
     clippy::print_stdout,
     reason = "the command line is the only place that prints"
 )]
 
-use jiff::Timestamp;
 use serde::Serialize;
+
+use crate::app::Target;
+pub use crate::domain::moment::{rfc3339, shown as moment};
 
 pub fn text(text: &str) {
     let text = text.strip_suffix('\n').unwrap_or(text);
-    println!("{text}");
+    println!("{}", harmless(text));
+}
+
+/// The text with what would steer a terminal, or turn its letters round, written out.
+pub fn harmless(text: &str) -> String {
+    let steers = |letter: char| {
+        let turns = matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        turns || letter.is_control() && letter != '\n'
+    };
+    let mut shown = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if steers(letter) {
+            shown.extend(letter.escape_default());
+        } else {
+            shown.push(letter);
+        }
+    }
+    shown
 }
 
 pub fn json(value: &impl Serialize) -> anyhow::Result<()> {
@@ -27,7 +47,11 @@ pub fn json_line(value: &impl Serialize) -> anyhow::Result<()> {
 /// Columns as wide as their widest cell.
 pub fn table(head: &[&str], rows: Vec<Vec<String>>) {
     let head: Vec<String> = head.iter().map(ToString::to_string).collect();
-    let rows: Vec<Vec<String>> = std::iter::once(head).chain(rows).collect();
+    let one_line = |cell: String| harmless(&cell).replace('\n', "\\n");
+    let rows: Vec<Vec<String>> = std::iter::once(head)
+        .chain(rows)
+        .map(|row| row.into_iter().map(one_line).collect())
+        .collect();
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column));
@@ -44,15 +68,39 @@ pub fn table(head: &[&str], rows: Vec<Vec<String>>) {
     }
 }
 
-/// A moment for people, to the second, in UTC.
-pub fn moment(micros: i64) -> String {
-    Timestamp::from_microsecond(micros).map_or_else(
-        |_| micros.to_string(),
-        |timestamp| timestamp.strftime("%Y-%m-%d %H:%M:%SZ").to_string(),
-    )
+/// A gateway that could not be asked. What the others say is shown all the same.
+#[derive(Debug, Serialize)]
+pub struct Unreached {
+    target: String,
+    node: String,
+    error: String,
 }
 
-/// A moment for programs, RFC 3339.
-pub fn rfc3339(micros: i64) -> String {
-    Timestamp::from_microsecond(micros).map_or_else(|_| micros.to_string(), |at| at.to_string())
+impl Unreached {
+    pub fn new(node: &Target, error: &impl ToString) -> Self {
+        Self {
+            target: node.name.clone(),
+            node: node.address.clone(),
+            error: error.to_string(),
+        }
+    }
+}
+
+pub fn unreached(nodes: &[Unreached]) {
+    for node in nodes {
+        eprintln!("error: {}: {}", node.node, harmless(&node.error));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_wrote_does_not_steer_the_terminal() {
+        assert_eq!(
+            harmless("red \u{1b}[31m, turned \u{202e}, back \r, über\nnext line"),
+            "red \\u{1b}[31m, turned \\u{202e}, back \\r, über\nnext line"
+        );
+    }
 }

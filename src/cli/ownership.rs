@@ -3,12 +3,13 @@
 use clap::Args;
 use serde_json::json;
 
-use super::{Exit, Invocation, find_stack, output, sync::operator, take_target};
+use super::{Exit, Invocation, find_stack, output, sync::asker, take_target};
 use crate::{
     domain::object::ObjectKey,
     sync::{
         ownership::{self, Wish},
         recover::recover,
+        start,
     },
 };
 
@@ -76,10 +77,11 @@ impl Word {
         let stack = find_stack(&app, &stack)?.clone();
         let holding = take_target(&app, &stack.target.name).await?;
         let wish = Wish {
-            by: operator(),
+            by: asker(&app),
             reason,
         };
         let done = async {
+            start::commanded(&app, &asker(&app).actor).await?;
             recover(&app, &holding, &stack.target).await?;
             let report = match owning {
                 Owning::Begins => ownership::adopt(&app, &holding, &stack, &objects, wish).await?,

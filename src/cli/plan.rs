@@ -3,7 +3,11 @@
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{Exit, Invocation, find_stack, output, take_target};
+use super::{
+    Exit, Invocation, find_stack,
+    output::{self, Unreached},
+    take_target,
+};
 use crate::{
     domain::revision::Revision,
     sync::look::{self, Look},
@@ -41,11 +45,19 @@ impl Plan {
         holding.release().await?;
         let several = looks.len() > 1;
         let mut plans = Vec::new();
+        let mut unreached = Vec::new();
         for (node, look) in looks {
-            plans.push((node, look?));
+            match look {
+                Ok(look) => plans.push((node, look)),
+                Err(error) if several && error.is_unreachable() => {
+                    unreached.push(Unreached::new(&node, &error));
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
+        output::unreached(&unreached);
         for warning in &wanted.warnings {
-            eprintln!("warning: {warning}");
+            eprintln!("warning: {}", output::harmless(&warning.to_string()));
         }
         let is_empty = plans.iter().all(|(_, look)| look.plan.is_empty());
         if invocation.is_json() {
@@ -63,7 +75,9 @@ impl Plan {
                 "ignored": wanted.ignored,
                 "warnings": wanted.warnings,
             });
-            if let ([(_, look)], Some(members)) = (plans.as_slice(), shown.as_object_mut()) {
+            if let ([(_, look)], false, Value::Object(members)) =
+                (plans.as_slice(), several, &mut shown)
+            {
                 if let Value::Object(of_node) = of_node(look) {
                     members.extend(of_node);
                 }
@@ -74,6 +88,7 @@ impl Plan {
                     shown
                 });
                 shown["nodes"] = nodes.collect();
+                shown["unreached"] = json!(unreached);
                 shown["empty"] = json!(is_empty);
             }
             output::json(&shown)?;
@@ -85,6 +100,12 @@ impl Plan {
                 output::text(&format!("{}at {revision}", look.plan));
             }
         }
-        Ok(if is_empty { Exit::Done } else { Exit::Pending })
+        Ok(if !unreached.is_empty() {
+            Exit::Failed
+        } else if is_empty {
+            Exit::Done
+        } else {
+            Exit::Pending
+        })
     }
 }

@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::json;
 
-use super::{Exit, Invocation, find_target, output, sync::operator, take_target};
+use super::{Exit, Invocation, find_target, output, sync::asker, take_target};
 use crate::{
     domain::object::ObjectKey,
     sync::{
@@ -35,7 +35,7 @@ impl Recover {
         let target = find_target(&app, &self.target)?.clone();
         let holding = take_target(&app, &target.name).await?;
         let wish = Wish {
-            by: operator(),
+            by: asker(&app),
             reason,
         };
         let done = async {
@@ -59,6 +59,7 @@ impl Recover {
                         "differing": stack.differing,
                         "missing": stack.missing,
                         "left": stack.left,
+                        "unclaimed": stack.unclaimed,
                     })
                 })
                 .collect();
@@ -80,6 +81,7 @@ fn tell(found: &Reclaimed) -> String {
         differing,
         missing,
         left,
+        unclaimed,
     } = found;
     let names = |keys: &[ObjectKey]| {
         let names: Vec<String> = keys.iter().map(ToString::to_string).collect();
@@ -109,6 +111,13 @@ fn tell(found: &Reclaimed) -> String {
             "  owned before, not in Git, and left alone: {}\n    delete them by hand, or add their \
              manifests and adopt them\n",
             names(left)
+        ));
+    }
+    if !unclaimed.is_empty() {
+        text.push_str(&format!(
+            "  on the target, in no stack's manifests, and left alone: {}\n    if they were made from \
+             Git and have left it, delete them by hand\n",
+            names(unclaimed)
         ));
     }
     text

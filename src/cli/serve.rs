@@ -13,10 +13,9 @@ use super::{Exit, Invocation, environment, init_logs, output};
 use crate::{
     app::{self, App, Queue},
     config::{ReceiverConfig, Storage, Webhook},
-    domain::audit::event::{Actor, EventType, NewEvent},
     http::{self, api::auth::Api, receiver::Receiver},
     metrics::Metrics,
-    sync::{report, schedule, witness, worker},
+    sync::{checkpoint, report, schedule, start, witness, worker},
 };
 
 /// Receive webhooks and keep every stack in step, until told to stop.
@@ -142,7 +141,7 @@ impl Running {
         if let Some(app) = &app {
             // Whoever is new is told of what happens from here on.
             report::open_sinks(app).await?;
-            record(app, EventType::ServerStarted, address).await?;
+            start::started(app, address).await?;
             if let Queue::Local(local) = &app.queue {
                 local.take_back().await?;
             }
@@ -152,6 +151,10 @@ impl Running {
                 shutdown.clone(),
             ));
             tasks.spawn(report::run_until_shutdown(app.clone(), shutdown.clone()));
+            tasks.spawn(checkpoint::run_until_shutdown(
+                app.clone(),
+                shutdown.clone(),
+            ));
             tasks.spawn(schedule::run_until_shutdown(
                 app.clone(),
                 nudge,
@@ -163,7 +166,7 @@ impl Running {
             tasks.spawn(report_refusals(receiver, queue, shutdown.clone()));
         }
         if let Some(api) = state.api.clone() {
-            tasks.spawn(report_failed_sign_ins(api, shutdown.clone()));
+            tasks.spawn(report_api(api, shutdown.clone()));
         }
         let router = http::router(state);
         tasks.spawn(http::server::serve(listener, router, shutdown.clone()));
@@ -180,7 +183,10 @@ impl Running {
         self.shutdown.cancel();
         while self.tasks.join_next().await.is_some() {}
         if let Some(app) = &self.app {
-            record(app, EventType::ServerStopped, self.address).await?;
+            start::stopped(app, self.address).await?;
+            // So that the end is signed, too.
+            checkpoint::sign(app).await?;
+            checkpoint::send_pending(app).await?;
             witness::note(app).await?;
         }
         Ok(())
@@ -228,22 +234,6 @@ fn announce(invocation: &Invocation, running: &Running, receives: bool) -> anyho
     Ok(())
 }
 
-async fn record(
-    app: &App,
-    event_type: EventType,
-    address: std::net::SocketAddr,
-) -> anyhow::Result<()> {
-    let payload = json!({
-        "version": env!("CARGO_PKG_VERSION"),
-        "config": app.config_hash,
-        "listen": address.to_string(),
-    });
-    let actor = Actor::new("server", app.worker.clone());
-    let event = NewEvent::new(event_type, app.now(), actor, payload);
-    app.store.record_events(&[event]).await?;
-    Ok(())
-}
-
 async fn report_refusals(receiver: Arc<Receiver>, queue: Queue, shutdown: CancellationToken) {
     loop {
         tokio::select! {
@@ -254,14 +244,14 @@ async fn report_refusals(receiver: Arc<Receiver>, queue: Queue, shutdown: Cancel
     receiver.report_refusals(&queue).await;
 }
 
-async fn report_failed_sign_ins(api: Arc<Api>, shutdown: CancellationToken) {
+async fn report_api(api: Arc<Api>, shutdown: CancellationToken) {
     loop {
         tokio::select! {
             () = shutdown.cancelled() => break,
-            () = tokio::time::sleep(REFUSALS) => api.report_failed_sign_ins().await,
+            () = tokio::time::sleep(REFUSALS) => api.report().await,
         }
     }
-    api.report_failed_sign_ins().await;
+    api.report().await;
 }
 
 /// Ends at SIGTERM or Ctrl-C. They are heard from the call on, not from the first poll: whoever is

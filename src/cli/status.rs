@@ -12,6 +12,7 @@ use crate::{
     sync::{
         self,
         approval::{Waiting, waiting},
+        checkpoint::{self, Proof},
         report::{self, Standing},
     },
 };
@@ -45,7 +46,8 @@ impl Status {
         states.sort_by(|left, right| left.stack.cmp(&right.stack));
         let mut holders = app.store.leases().await?;
         holders.retain(|holder| app.targets.contains_key(&holder.target));
-        let sinks = report::standings(&app).await?;
+        let sinks = standings(&app).await?;
+        let proof = checkpoint::proof(&app).await?;
         let nodes = nodes(&app).await?;
         let mut awaiting: BTreeMap<&str, Vec<Waiting>> = BTreeMap::new();
         for (name, stack) in app.stacks.iter() {
@@ -69,6 +71,7 @@ impl Status {
             let sinks: Vec<_> = sinks.iter().map(sink_json).collect();
             output::json(&json!({
                 "stacks": stacks, "leases": leases, "sinks": sinks, "to_recover": doubtful,
+                "history": proof_json(&proof),
             }))?;
             return Ok(Exit::Done);
         }
@@ -105,11 +108,7 @@ impl Status {
                  restored from a backup; deletions wait until `lockstep recover {target} --reason …`"
             ));
         }
-        for standing in &sinks {
-            if let Some(problem) = &standing.problem {
-                output::text(&format!("\n{}: {problem}", standing.sink));
-            }
-        }
+        tell_troubles(&proof, &sinks);
         for node in &nodes {
             output::text(&node.text());
         }
@@ -120,6 +119,24 @@ impl Status {
             eprintln!("{} is being worked on by {}", holder.target, holder.owner);
         }
         Ok(Exit::Done)
+    }
+}
+
+/// Everybody who is told of news, and everybody who is sent checkpoints.
+async fn standings(app: &App) -> anyhow::Result<Vec<Standing>> {
+    let mut standings = report::standings(app).await?;
+    standings.extend(checkpoint::standings(app).await?);
+    Ok(standings)
+}
+
+fn tell_troubles(proof: &Proof, sinks: &[Standing]) {
+    for sentence in proof_text(proof) {
+        output::text(&format!("\n{sentence}"));
+    }
+    for standing in sinks {
+        if let Some(problem) = &standing.problem {
+            output::text(&format!("\n{}: {problem}", standing.sink));
+        }
     }
 }
 
@@ -182,6 +199,40 @@ fn lease_json(holder: &Holder) -> Value {
         "worker": holder.owner,
         "seconds": holder.age.as_secs(),
     })
+}
+
+fn proof_json(proof: &Proof) -> Value {
+    let Proof {
+        head,
+        last,
+        check,
+        is_keyless: _,
+    } = proof;
+    json!({
+        "events": head.size,
+        "signed": last.as_ref().map_or(0, |last| last.size),
+        "signed_at": last.as_ref().map(|last| output::rfc3339(last.at)),
+        "unsigned_because": check.unsigned,
+        "sound_at": check.sound_at.map(output::rfc3339),
+        "sound_events": check.sound_size,
+        "problem": check.flaw,
+        "problem_since": check.flaw_at.map(output::rfc3339),
+    })
+}
+
+/// What is wrong with the history's proof, in sentences.
+fn proof_text(proof: &Proof) -> Vec<String> {
+    let mut sentences = Vec::new();
+    if let (Some(flaw), Some(at)) = (&proof.check.flaw, proof.check.flaw_at) {
+        sentences.push(format!(
+            "the history was tampered with, found on {}: {flaw}",
+            output::moment(at)
+        ));
+    }
+    if let Some(why) = &proof.check.unsigned {
+        sentences.push(format!("no checkpoint of the history is signed: {why}"));
+    }
+    sentences
 }
 
 fn sink_json(standing: &Standing) -> serde_json::Value {

@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 
 use super::{Exit, Invocation, find_stack, output, take_target};
 use crate::{
-    app::{App, Stack},
+    app::{App, Stack, new_trace},
     domain::{
-        audit::event::Person,
+        audit::event::{Actor, Asker, Person},
         run::{Outcome, RunStatus, Trigger},
     },
     sync::{
@@ -17,7 +17,7 @@ use crate::{
         ownership::Wish,
         recover::recover,
         run::{self, Progress, Report},
-        witness,
+        start, witness,
     },
 };
 
@@ -43,12 +43,13 @@ impl Sync {
         let app = invocation.open().await?;
         let wish = match &self.override_freeze {
             Some(reason) => Some(Wish {
-                by: operator(),
+                by: asker(&app),
                 reason: hold::reason(reason)?,
             }),
             None => None,
         };
         witness::check(&app).await?;
+        start::commanded(&app, &asker(&app).actor).await?;
         let Some(name) = &self.stack else {
             return run_all(invocation, &app, wish.as_ref()).await;
         };
@@ -72,7 +73,7 @@ async fn run_now(
         app.store.want(&stack.id(), Trigger::Manual).await?;
         let state = app.store.stack_state(&stack.name).await?;
         let state = state.unwrap_or_else(|| stack.fresh_state());
-        let operator = Some(operator());
+        let operator = Some(asker(app));
         let report = run::run_stack(app, &holding, stack, &state, operator, progress).await?;
         anyhow::Ok(report)
     }
@@ -118,7 +119,8 @@ async fn run_all(invocation: &Invocation, app: &App, wish: Option<&Wish>) -> any
                 }
             }
             Err(error) => {
-                eprintln!("error: {name}: {error:#}");
+                let said = format!("error: {name}: {error:#}");
+                eprintln!("{}", output::harmless(&said));
                 shown.push(
                     json!({"stack": name, "status": "failed", "message": format!("{error:#}")}),
                 );
@@ -139,7 +141,7 @@ async fn run_all(invocation: &Invocation, app: &App, wish: Option<&Wish>) -> any
 /// Tells people at a terminal what is going on.
 pub fn progress(message: &str) {
     if std::io::stderr().is_terminal() {
-        eprintln!("{message}");
+        eprintln!("{}", output::harmless(message));
     }
 }
 
@@ -166,7 +168,6 @@ fn exit_of(report: &Report) -> Exit {
 /// Who runs the command, as the operating system says; on record, and no proof.
 pub fn operator() -> Person {
     Person {
-        name: None,
         login: std::env::var("USER")
             .or_else(|_| std::env::var("LOGNAME"))
             .ok()
@@ -176,7 +177,17 @@ pub fn operator() -> Person {
                     std::fs::metadata("/proc/self").ok()?.uid()
                 ))
             }),
-        email: None,
+        ..Person::default()
+    }
+}
+
+/// The same as one who asks for something here.
+pub fn asker(app: &App) -> Asker {
+    Asker {
+        person: operator(),
+        address: None,
+        actor: Actor::new("cli", app.worker.clone()),
+        trace: Some(new_trace()),
     }
 }
 

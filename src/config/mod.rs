@@ -5,6 +5,7 @@
 //! Secrets stand outside the file; the file only says where. This module never writes anything, never opens a
 //! connection, and never puts a secret into a problem's text or into `Debug`.
 
+mod audit;
 mod certificate;
 mod notify;
 mod person;
@@ -21,6 +22,7 @@ mod webhook;
 
 use std::{
     collections::BTreeMap,
+    fmt,
     path::{Path, PathBuf},
 };
 
@@ -28,6 +30,7 @@ use toml::de::DeTable;
 
 use self::reader::{Absent, Read, Reader, Role};
 pub use self::{
+    audit::{Audit, CheckpointSink},
     certificate::Certificate,
     notify::{Address, Notify, Receiver, StackNames},
     person::Person,
@@ -62,7 +65,19 @@ pub struct Config {
     pub certificates: BTreeMap<Name, Certificate>,
     pub people: BTreeMap<Name, Person>,
     pub notify: BTreeMap<Name, Notify>,
+    pub audit: Audit,
     hash: String,
+    keys: Keys,
+}
+
+/// What the file says, by dotted key. Never printed: an address may be a secret.
+#[derive(Clone)]
+struct Keys(BTreeMap<String, String>);
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Keys(…)")
+    }
 }
 
 /// What a process that only receives needs of the same file. The references of all other parts are checked
@@ -96,7 +111,9 @@ impl Config {
                 certificates: parts.certificates,
                 people: parts.people,
                 notify: parts.notify,
+                audit: parts.audit?,
                 hash: parts.hash,
+                keys: parts.keys,
             })
         });
         reader.finish(config)
@@ -106,6 +123,11 @@ impl Config {
     /// secret: the file holds none. It does depend on the names of variables and files that hold them.
     pub fn hash(&self) -> &str {
         &self.hash
+    }
+
+    /// What the file says, key by key, as the hash sees it. The keys are dotted.
+    pub fn keys(&self) -> &BTreeMap<String, String> {
+        &self.keys.0
     }
 }
 
@@ -148,7 +170,9 @@ struct Parts {
     certificates: BTreeMap<Name, Certificate>,
     people: BTreeMap<Name, Person>,
     notify: BTreeMap<Name, Notify>,
+    audit: Read<Audit>,
     hash: String,
+    keys: Keys,
 }
 
 fn read<T>(reader: &Reader<'_>, assemble: impl FnOnce(Parts) -> Read<T>) -> Read<T> {
@@ -173,6 +197,8 @@ fn read<T>(reader: &Reader<'_>, assemble: impl FnOnce(Parts) -> Read<T>) -> Read
     let certificates = root.named_sections("certificate");
     let people = root.named_sections("person");
     let notify = root.named_sections("notify");
+    let audit_section = root.section("audit");
+    let audit_sinks = audit_section.named_sections("sink");
     root.refuse_unknown_keys();
 
     let approvals = stack::Approvals {
@@ -193,7 +219,9 @@ fn read<T>(reader: &Reader<'_>, assemble: impl FnOnce(Parts) -> Read<T>) -> Read
         notify: notify.read(|section| notify::read(section, &stacks.names())),
         webhooks: webhooks.read(webhook::read),
         targets: targets.read(target::read),
+        audit: audit::read(&audit_section, &audit_sinks),
         hash: reader::canonical_hash(document.get_ref()),
+        keys: Keys(reader::canonical_keys(document.get_ref())),
     };
     target::refuse_shared_nodes(&targets, &parts.targets);
     stack::refuse_twins(&stacks, &parts.stacks);

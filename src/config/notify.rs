@@ -146,7 +146,7 @@ pub(super) fn read(section: &Section<'_>, stacks: &BTreeSet<&Name>) -> Read<Noti
     })
 }
 
-fn address(field: &Field<'_>) -> Read<Address> {
+pub(super) fn address(field: &Field<'_>) -> Read<Address> {
     if field.is_text() {
         return field.parse(|text| over_tls(parse_url(text)?).map(Address));
     }
@@ -159,7 +159,7 @@ fn secret_address(field: &Field<'_>) -> Read<Address> {
 }
 
 /// As the Standard Webhooks have it.
-fn signing_key(field: &Field<'_>) -> Read<SecretSlice<u8>> {
+pub(super) fn signing_key(field: &Field<'_>) -> Read<SecretSlice<u8>> {
     let text = field.worker_secret()?;
     let key = text.expose_secret().trim().strip_prefix(KEY_PREFIX);
     let key = key.and_then(|encoded| STANDARD.decode(encoded).ok());

@@ -206,7 +206,7 @@ impl<'r> Section<'r> {
         for (name, value) in table.into_iter().flatten() {
             let field = Field {
                 reader: self.reader,
-                path: format!("{key}.{}", key_for_people(name.get_ref())),
+                path: format!("{}.{}", self.path_of(key), key_for_people(name.get_ref())),
                 line: self.reader.line_at(name.span().start),
                 value: value.get_ref(),
             };
@@ -456,6 +456,27 @@ pub(super) fn canonical_hash(table: &DeTable<'_>) -> String {
     let mut text = String::new();
     write_canonical_table(table, &mut text);
     hex::encode(Sha256::digest(text))
+}
+
+/// What the file says, key by key: the same text for the same value, however it is written.
+pub(super) fn canonical_keys(table: &DeTable<'_>) -> BTreeMap<String, String> {
+    let mut keys = BTreeMap::new();
+    collect_keys(table, "", &mut keys);
+    keys
+}
+
+fn collect_keys(table: &DeTable<'_>, above: &str, keys: &mut BTreeMap<String, String>) {
+    for (key, value) in table {
+        let path = format!("{above}{}", key.get_ref());
+        match value.get_ref() {
+            DeValue::Table(table) => collect_keys(table, &format!("{path}."), keys),
+            value => {
+                let mut text = String::new();
+                write_canonical(value, &mut text);
+                keys.insert(path, text);
+            }
+        }
+    }
 }
 
 fn write_canonical_table(table: &DeTable<'_>, text: &mut String) {

@@ -224,7 +224,12 @@ impl Identity {
     /// Whether a Git host or a commit means this person. In doubt it does: then somebody else has
     /// to approve.
     pub fn is(&self, person: &Person) -> bool {
-        let Person { name, login, email } = person;
+        let Person {
+            name,
+            login,
+            email,
+            address: _,
+        } = person;
         // Where a host sends no login of its own, the pusher's name is the login.
         let by_login = [login, name]
             .into_iter()
@@ -500,6 +505,7 @@ mod tests {
                 name: text(name),
                 login: text(login),
                 email: text(email),
+                address: None,
             }
         };
         for (known, name, login, email) in [

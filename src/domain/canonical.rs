@@ -50,6 +50,10 @@ impl FromStr for Digest {
     type Err = DigestError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
+        // One digest is one text, so that no letter of it can be changed unnoticed.
+        if text.bytes().any(|letter| letter.is_ascii_uppercase()) {
+            return Err(DigestError);
+        }
         let mut bytes = [0; 32];
         hex::decode_to_slice(text, &mut bytes).map_err(|_| DigestError)?;
         Ok(Self(bytes))

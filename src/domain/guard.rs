@@ -77,6 +77,10 @@ pub fn judge(planned: usize, desired: usize, budget: Budget) -> Option<Overdraft
 
 impl fmt::Display for Overdraft {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let deletions = |planned: usize| match planned {
+            1 => "1 deletion".to_owned(),
+            many => format!("{many} deletions"),
+        };
         let recently = |recent: usize| {
             if recent == 0 {
                 String::new()
@@ -91,13 +95,15 @@ impl fmt::Display for Overdraft {
             ),
             Self::OverLimit { planned, budget } => write!(
                 f,
-                "{planned} deletions{} are more than the stack's limit of {}",
+                "{}{} are more than the stack's limit of {}",
+                deletions(*planned),
                 recently(budget.recent),
                 budget.limit
             ),
             Self::OverHalf { planned, budget } => write!(
                 f,
-                "{planned} deletions{} are half or more of the {} objects that the stack owns",
+                "{}{} are half or more of the {} objects that the stack owns",
+                deletions(*planned),
                 recently(budget.recent),
                 budget.owned
             ),

@@ -595,7 +595,9 @@ pub fn marks(event: &Entry, around: &Around) -> Vec<Mark> {
     let last = last.and_then(Entry::stands);
     if event.is(EventType::RunIntended) {
         let known = event.is_by_timer() && same_commit && last == Some(RunStatus::Succeeded);
-        let Some(revision) = revision.filter(|_| !known) else {
+        // A repair goes on with what was told.
+        let is_repair = event.payload.get("repair").is_some();
+        let Some(revision) = revision.filter(|_| !known && !is_repair) else {
             return Vec::new();
         };
         let count = event.payload.get("changes").and_then(Value::as_array);

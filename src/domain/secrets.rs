@@ -173,6 +173,14 @@ pub fn may_be_secret(pointer: &str, text: &str) -> bool {
         || text_holds_secret(text)
 }
 
+/// Whether a text stands in the place of a secret.
+pub fn is_masked(text: &str) -> bool {
+    let tag = text
+        .strip_prefix("(secret ")
+        .and_then(|text| text.strip_suffix(')'));
+    tag.is_some_and(|tag| tag.len() == 32 && tag.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
 fn is_secret_name(name: &str) -> bool {
     let plain: String = name
         .chars()

@@ -3,7 +3,8 @@
 //!
 //! There is never a work tree: files are read out of the object database of a bare, shallow
 //! cache. So checkout filters, hooks, submodules, symbolic links and file names cannot do
-//! anything here. A local repository is read in place and never written to. Nothing is taken
+//! anything here. A local repository is read in place and not written to, but for the one that
+//! [`record`] is given to keep checkpoints in. Nothing is taken
 //! from the environment or from the user's Git configuration, and no other program is run.
 //!
 //! Everything is bounded: time, bytes on the wire, the size of objects, files, folders. What
@@ -20,6 +21,7 @@ mod http;
 mod location;
 mod mirror;
 mod name;
+mod record;
 mod selection;
 mod snapshot;
 
@@ -27,8 +29,9 @@ pub use error::{Bound, Error};
 pub use location::{Location, LocationError};
 pub use mirror::Mirrors;
 pub use name::{BranchName, BranchNameError, RepoPath, RepoPathError};
+pub use record::{Record, Unrecorded, record};
 pub use selection::{Selection, SelectionError};
-pub use snapshot::{File, Person, Problem, Reason, Snapshot};
+pub use snapshot::{File, Person, Problem, Reason, Signature, Snapshot};
 
 /// A repository and what is needed to read it. Comes from configuration only.
 #[derive(Debug, Clone)]

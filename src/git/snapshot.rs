@@ -24,10 +24,27 @@ pub struct Snapshot {
     pub author: Person,
     pub committer: Person,
     pub message: String,
+    pub signature: Signature,
     /// In the order of their paths.
     pub files: Vec<File>,
     /// In the order of their paths.
     pub problems: Vec<Problem>,
+}
+
+/// Whether a commit bears a signature. It is not verified here, so its presence proves nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signature {
+    Unsigned,
+    Present,
+}
+
+impl Signature {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unsigned => "unsigned",
+            Self::Present => "present, not verified",
+        }
+    }
 }
 
 /// As the commit names them; nobody has verified it.
@@ -131,6 +148,7 @@ pub(super) fn read(
         author: person(commit.author().map_err(doubt)?),
         committer: person(commit.committer().map_err(doubt)?),
         message: String::from_utf8_lossy(commit.message).into_owned(),
+        signature: signature(&commit),
         files,
         problems,
     })
@@ -478,6 +496,17 @@ fn name_fault(name: &[u8], path: &str) -> Option<Reason> {
         || name.contains(['/', '\\'])
         || name.chars().any(char::is_control);
     is_bad.then_some(Reason::BadName)
+}
+
+fn signature(commit: &gix::objs::CommitRef<'_>) -> Signature {
+    let is_signature = |name: &&str| matches!(*name, "gpgsig" | "gpgsig-sha256");
+    let names = commit.extra_headers.iter().map(|(name, _)| *name);
+    let mut names = names.filter_map(|name| std::str::from_utf8(name).ok());
+    if names.any(|name| is_signature(&name)) {
+        Signature::Present
+    } else {
+        Signature::Unsigned
+    }
 }
 
 fn person(signature: gix::actor::SignatureRef<'_>) -> Person {

@@ -23,7 +23,7 @@ use crate::{
     domain::run::RunStatus,
     metrics::seconds,
     store::{self, StackState},
-    sync::{hold::lets_begin, report},
+    sync::{checkpoint, hold::lets_begin, report},
 };
 
 pub fn router() -> Router<Arc<State>> {
@@ -56,7 +56,10 @@ async fn metrics(Shared(state): Shared<Arc<State>>) -> Response {
     if let Some(app) = &state.app {
         let read = tokio::time::timeout(PATIENCE, of_store(app, &mut registry)).await;
         let sinks = tokio::time::timeout(PATIENCE, of_sinks(app, &mut registry)).await;
-        let is_up = matches!((read, sinks), (Ok(Ok(())), Ok(Ok(()))));
+        let proof = tokio::time::timeout(PATIENCE, of_proof(app, &mut registry)).await;
+        let is_up = [read, sinks, proof]
+            .iter()
+            .all(|read| matches!(read, Ok(Ok(()))));
         store_up.set(i64::from(is_up));
         registry.register("lockstep_store_up", "Whether the store answers", store_up);
     }
@@ -235,11 +238,61 @@ fn of_holds(
     waits
 }
 
+/// How the history's proof stands.
+async fn of_proof(app: &App, registry: &mut Registry) -> store::Result<()> {
+    let now = app.now();
+    let proof = checkpoint::proof(app).await?;
+    let broken: Gauge = Gauge::default();
+    let is_broken = proof.check.flaw.is_some() || proof.check.unsigned.is_some();
+    broken.set(i64::from(is_broken));
+    registry.register(
+        "lockstep_audit_broken",
+        "1 while the history's own check finds it other than it was written, or no checkpoint of it \
+         can be signed",
+        broken,
+    );
+    if let Some(at) = proof.check.sound_at {
+        let sound: FloatGauge = Gauge::default();
+        sound.set(seconds(at));
+        registry.register(
+            "lockstep_audit_sound_timestamp_seconds",
+            "When the history's own check last came to the end and found nothing wrong, seconds \
+             since 1970",
+            sound,
+        );
+    }
+    if proof.is_keyless {
+        return Ok(());
+    }
+    let age: FloatGauge = Gauge::default();
+    age.set(
+        proof
+            .last
+            .as_ref()
+            .map_or(0.0, |last| seconds(now - last.at)),
+    );
+    registry.register(
+        "lockstep_audit_checkpoint_age_seconds",
+        "Age of the last signed checkpoint of the history",
+        age,
+    );
+    let unsigned: Gauge = Gauge::default();
+    unsigned.set(proof.head.size - proof.last.map_or(0, |last| last.size));
+    registry.register(
+        "lockstep_audit_unsigned_events",
+        "Events of the history that no checkpoint covers yet",
+        unsigned,
+    );
+    Ok(())
+}
+
 async fn of_sinks(app: &App, registry: &mut Registry) -> store::Result<()> {
     let now = app.now();
     let failing_sinks: Family<SinkLabel, Gauge> = Family::default();
     let untold: Family<SinkLabel, FloatGauge> = Family::default();
-    for standing in report::standings(app).await? {
+    let mut standings = report::standings(app).await?;
+    standings.extend(checkpoint::standings(app).await?);
+    for standing in standings {
         let label = SinkLabel {
             sink: standing.sink,
         };

@@ -4,6 +4,7 @@ pub mod api;
 pub mod error;
 pub mod health;
 pub mod metrics;
+pub mod origin;
 pub mod receiver;
 pub mod server;
 

@@ -7,6 +7,7 @@
 
 use std::{
     collections::BTreeMap,
+    net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -27,7 +28,7 @@ use tracing::{info, warn};
 use super::{State, error::Error};
 use crate::{
     app::{Queue, now},
-    message::{Message, Refused},
+    message::{Message, Origin, Refused},
     queue::PublishError,
     store::PutError,
     webhook::{self, Headers, Rejection, Secrets, displayable},
@@ -46,14 +47,35 @@ const BUDGET: usize = 256 * 1024;
 /// Bodies above this size are hashed off the threads that serve everybody.
 const LARGE: usize = 256 * 1024;
 
+/// From how many addresses a summary tells what was refused.
+const MOST_ADDRESSES: usize = 16;
+
 /// What the receiver knows: the webhooks' secrets, by name.
 pub struct Receiver {
     webhooks: BTreeMap<String, Arc<Secrets>>,
     budget: Semaphore,
-    refused: Mutex<BTreeMap<String, BTreeMap<String, u64>>>,
+    refused: Mutex<BTreeMap<String, Turned>>,
     counted_since: Mutex<i64>,
     name: String,
     nudge: Arc<Notify>,
+}
+
+/// What one webhook refused: why, and from where.
+#[derive(Default, Clone)]
+struct Turned {
+    counts: BTreeMap<String, u64>,
+    addresses: BTreeMap<IpAddr, u64>,
+}
+
+impl Turned {
+    /// What comes from further addresses is counted and not told apart, so that nobody can make a
+    /// summary long.
+    fn came_from(&mut self, address: IpAddr, count: u64) {
+        let is_told_apart = self.addresses.len() < MOST_ADDRESSES;
+        if is_told_apart || self.addresses.contains_key(&address) {
+            *self.addresses.entry(address).or_default() += count;
+        }
+    }
 }
 
 impl Receiver {
@@ -68,13 +90,13 @@ impl Receiver {
         }
     }
 
-    fn count_refusal(&self, webhook: &str, reason: &str) {
+    fn count_refusal(&self, webhook: &str, reason: &str, address: Option<IpAddr>) {
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        *refused
-            .entry(webhook.to_owned())
-            .or_default()
-            .entry(reason.to_owned())
-            .or_default() += 1;
+        let turned = refused.entry(webhook.to_owned()).or_default();
+        *turned.counts.entry(reason.to_owned()).or_default() += 1;
+        if let Some(address) = address {
+            turned.came_from(address, 1);
+        }
     }
 
     /// Sends what was refused since the last time through the queue: one message a webhook that
@@ -92,19 +114,24 @@ impl Receiver {
                 .unwrap_or_else(PoisonError::into_inner);
             std::mem::replace(&mut *since, until)
         };
-        for (webhook, counts) in refused {
+        for (webhook, turned) in refused {
+            let Turned { counts, addresses } = turned.clone();
             let message = Message::Refused(Refused {
                 webhook: webhook.clone(),
                 receiver: self.name.clone(),
                 from,
                 until,
-                counts: counts.clone(),
+                counts,
+                addresses,
             });
             if enqueue(queue, &message).await.is_err() {
                 let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
                 let again = refused.entry(webhook).or_default();
-                for (reason, count) in counts {
-                    *again.entry(reason).or_default() += count;
+                for (reason, count) in turned.counts {
+                    *again.counts.entry(reason).or_default() += count;
+                }
+                for (address, count) in turned.addresses {
+                    again.came_from(address, count);
                 }
             }
         }
@@ -118,6 +145,7 @@ pub fn router() -> Router<Arc<State>> {
 async fn receive(
     Shared(state): Shared<Arc<State>>,
     Path(name): Path<String>,
+    origin: Origin,
     headers: HeaderMap,
     body: Body,
 ) -> Result<(StatusCode, Json<Value>), Error> {
@@ -127,7 +155,8 @@ async fn receive(
         state.metrics.delivery("(unknown)", "not_found");
         return Err(unknown);
     };
-    match accept(&state, receiver, name, secrets, &headers, body).await {
+    let address = origin.address;
+    match accept(&state, receiver, name, secrets, origin, &headers, body).await {
         Ok(outcome) => {
             state.metrics.delivery(name, outcome);
             Ok((StatusCode::ACCEPTED, Json(json!({"status": outcome}))))
@@ -135,7 +164,7 @@ async fn receive(
         Err(Refusal { label, error }) => {
             state.metrics.delivery(name, label);
             if error.status != StatusCode::SERVICE_UNAVAILABLE {
-                receiver.count_refusal(name, label);
+                receiver.count_refusal(name, label, address);
             }
             info!(webhook = %name, reason = label, status = error.status.as_u16(), "refused a request");
             Err(error)
@@ -160,6 +189,7 @@ async fn accept(
     receiver: &Receiver,
     name: &str,
     secrets: &Arc<Secrets>,
+    origin: Origin,
     headers: &HeaderMap,
     body: Body,
 ) -> Result<&'static str, Refusal> {
@@ -182,7 +212,7 @@ async fn accept(
             "ignored"
         }
     };
-    let message = Message::delivered(name, received, received_at);
+    let message = Message::delivered(name, received, received_at, origin);
     crate::crash::point("before-publish");
     enqueue(&state.queue, &message).await?;
     crate::crash::point("after-publish");

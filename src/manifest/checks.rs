@@ -5,8 +5,9 @@ use serde_json::Value;
 use super::{Place, Reading};
 use crate::domain::{object::Kind, secrets};
 
-/// The longest id that is read. Ids made of a namespace and a name can be long.
-const LONGEST_ID: usize = 400;
+/// The longest id that a gateway can store: it names its file `<id>-oas.json`, and a file's name has
+/// 255 bytes at most. With a longer one its disk refuses, after it took one file of two.
+const LONGEST_ID: usize = 246;
 
 /// Ids that a gateway's routes hide.
 const HIDDEN_IDS: &[&str] = &["oas", "export", "import", "versions"];
@@ -15,8 +16,11 @@ const HIDDEN_IDS: &[&str] = &["oas", "export", "import", "versions"];
 pub(super) fn id_problem(kind: Kind, id: &str) -> Option<(String, &'static str)> {
     if id.len() > LONGEST_ID {
         return Some((
-            format!("the id has more than {LONGEST_ID} characters"),
-            "shorten it",
+            format!(
+                "the id has {} characters, and a gateway can store {LONGEST_ID} at most",
+                id.len()
+            ),
+            "shorten it, or the namespace and name that it is made of",
         ));
     }
     if kind == Kind::Policy {

@@ -21,6 +21,17 @@ use super::{
 };
 use crate::domain::notice::Notice;
 
+/// What is told as it is, and is no notice.
+#[derive(Debug, Clone)]
+pub struct News {
+    /// The same for every attempt.
+    pub id: String,
+    pub kind: &'static str,
+    /// Microseconds since 1970, UTC.
+    pub at: i64,
+    pub data: Value,
+}
+
 /// A receiver of `CloudEvents`.
 pub struct Webhook {
     sender: Sender,
@@ -41,8 +52,26 @@ impl Webhook {
     }
 
     pub(super) async fn tell(&self, notice: &Notice, place: &Place, now: i64) -> Result<(), Error> {
-        let body = event(notice, place).to_string().into_bytes();
-        let id = notice.id();
+        self.post(notice.id(), &event(notice, place), now).await
+    }
+
+    /// `now` is when it is sent, in seconds since 1970.
+    pub async fn send(&self, news: &News, place: &Place, now: i64) -> Result<(), Error> {
+        let News { id, kind, at, data } = news;
+        let event = json!({
+            "specversion": "1.0",
+            "id": id,
+            "source": source(place),
+            "type": format!("lockstep.{kind}"),
+            "time": time(*at),
+            "datacontenttype": "application/json",
+            "data": data,
+        });
+        self.post(id.clone(), &event, now).await
+    }
+
+    async fn post(&self, id: String, event: &Value, now: i64) -> Result<(), Error> {
+        let body = event.to_string().into_bytes();
         let time = now.to_string();
         let signature = self.sign(&id, &time, &body);
         let mut headers = HeaderMap::new();
@@ -74,6 +103,14 @@ impl Webhook {
     }
 }
 
+fn source(place: &Place) -> &str {
+    place.0.as_deref().unwrap_or("/lockstep")
+}
+
+fn time(at: i64) -> String {
+    Timestamp::from_microsecond(at).map_or_else(|_| at.to_string(), |at| at.to_string())
+}
+
 fn event(notice: &Notice, place: &Place) -> Value {
     let Notice {
         news,
@@ -95,14 +132,12 @@ fn event(notice: &Notice, place: &Place) -> Value {
         .iter()
         .map(|named| json!({"object": named.object, "message": named.said}))
         .collect();
-    let time =
-        Timestamp::from_microsecond(*at).map_or_else(|_| at.to_string(), |at| at.to_string());
     let mut event = json!({
         "specversion": "1.0",
         "id": notice.id(),
-        "source": place.0.as_deref().unwrap_or("/lockstep"),
+        "source": source(place),
         "type": format!("lockstep.{}", kind(notice)),
-        "time": time,
+        "time": time(*at),
         "datacontenttype": "application/json",
         // Texts of one length, so that they sort like the numbers they are.
         "sequence": format!("{:020}", (*sequence).max(0)),

@@ -15,7 +15,7 @@ mod slack;
 use std::time::Duration;
 
 pub use self::{
-    cloud_events::Webhook,
+    cloud_events::{News, Webhook},
     github::GitHub,
     gitlab::GitLab,
     send::{Error, Sender},

@@ -10,7 +10,7 @@ use super::{
     audit::append,
     db::{Tx, clean},
     error::{Error, Result, parse, parse_json, unreadable},
-    stack::{Raise, StackTarget, raise},
+    stack::{Raise, StackTarget, note_trace, raise},
 };
 use crate::domain::{
     approval::{Approver, Choice, Decision, Remainder},
@@ -137,6 +137,7 @@ impl Store {
             if *raises {
                 let stacks = std::slice::from_ref(stack);
                 raise(&mut tx, stacks, Trigger::Approval, Raise::Always).await?;
+                note_trace(&mut tx, stack, event).await?;
             }
             let sql = locking!(
                 &tx,
@@ -346,11 +347,7 @@ impl TryFrom<DecisionRow> for Decision {
 
     fn try_from(row: DecisionRow) -> Result<Self> {
         let choice: Choice = parse("choice", &row.choice)?;
-        let by = match (row.person, row.actor) {
-            (Some(person), _) => Approver::Person(person),
-            (None, Some(actor)) => Approver::Local(actor),
-            (None, None) => return Err(unreadable("decision of nobody", &row.reason)),
-        };
+        let by = approver(row.person, row.actor, &row.reason)?;
         Ok(Self {
             by,
             choice,
@@ -358,5 +355,17 @@ impl TryFrom<DecisionRow> for Decision {
             at: row.at,
             expires_at: row.expires_at,
         })
+    }
+}
+
+pub(super) fn approver(
+    person: Option<String>,
+    actor: Option<String>,
+    what: &str,
+) -> Result<Approver> {
+    match (person, actor) {
+        (Some(person), _) => Ok(Approver::Person(person)),
+        (None, Some(actor)) => Ok(Approver::Local(actor)),
+        (None, None) => Err(unreadable("decision of nobody", what)),
     }
 }

@@ -1,20 +1,18 @@
 //! The history: appended to inside the transaction of what it tells of, read in pages, walked to
 //! be verified. Nothing here changes or removes an event, and the database refuses it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use serde_json::Value;
 use sqlx::QueryBuilder;
 
 use super::{
     Store,
-    db::{BATCH, Tx},
+    db::{BATCH, Tx, clean},
     error::{Result, parse, unreadable},
 };
 use crate::domain::{
-    audit::{
-        event::{Event, EventType, NewEvent, Opening, seal},
-        verify::{Broken, Verifier},
-    },
+    audit::event::{Event, EventType, NewEvent, Opening, seal},
     canonical::Digest,
     object::ObjectKey,
     run::RunId,
@@ -189,57 +187,26 @@ impl Store {
         }))
     }
 
-    /// Walks the whole history, in constant memory, and names the first event that is not as it
-    /// was written, or the end that was found right. What is appended meanwhile is left out.
-    pub async fn verify_history(&self) -> Result<Result<Head, Broken>> {
-        // One statement, so that both numbers are of one moment.
-        let (size, hash, last): (i64, String, i64) = on_pool!(self, |pool| {
-            sqlx::query_as(
-                "select size, hash, (select coalesce(max(sequence), -1) from audit_event) \
-                 from audit_head where id = 1",
-            )
-            .fetch_one(pool)
-            .await?
-        });
-        let Ok(hash) = hash.parse::<Digest>() else {
-            return Ok(Err(Broken {
-                sequence: size - 1,
-                what: "is not the event that the log's head names".to_owned(),
-            }));
-        };
-        let mut verifier = Verifier::default();
-        let mut next = i64::MIN;
-        while next <= last {
-            let rows = self.event_rows_from(next, PAGE).await?;
-            let rows: Vec<EventRow> = rows
-                .into_iter()
-                .filter(|row| row.sequence <= last)
-                .collect();
-            let Some(end) = rows.last() else { break };
-            next = end.sequence + 1;
-            let mut people = self.people_of(&rows).await?;
-            for row in rows {
-                let sequence = row.sequence;
-                let event = people
-                    .remove(&sequence)
-                    .unwrap_or_default()
-                    .into_iter()
-                    .map(Opening::try_from)
-                    .collect::<Result<_>>()
-                    .and_then(|people| row.with(people));
-                let checked = match event {
-                    Ok(event) => verifier.check(&event),
-                    Err(unreadable) => Err(Broken {
-                        sequence,
-                        what: unreadable.to_string(),
-                    }),
-                };
-                if let Err(broken) = checked {
-                    return Ok(Err(broken));
+    /// The first and the last of the first `size` events that happened within a time.
+    pub async fn events_within(
+        &self,
+        since: Option<i64>,
+        until: Option<i64>,
+        size: i64,
+    ) -> Result<Option<(i64, i64)>> {
+        let (first, last): (Option<i64>, Option<i64>) = on_pool!(self, |pool| {
+            let mut select = QueryBuilder::new(
+                "select min(sequence), max(sequence) from audit_event where sequence < ",
+            );
+            select.push_bind(size);
+            for (condition, moment) in [(" and at >= ", since), (" and at < ", until)] {
+                if let Some(moment) = moment {
+                    select.push(condition).push_bind(moment);
                 }
             }
-        }
-        Ok(verifier.finish(size, hash).map(|()| Head { size, hash }))
+            select.build_query_as().fetch_one(pool).await?
+        });
+        Ok(first.zip(last))
     }
 
     async fn event_rows_from(&self, sequence: i64, limit: i64) -> Result<Vec<EventRow>> {
@@ -255,7 +222,7 @@ impl Store {
         }))
     }
 
-    async fn with_people(&self, rows: Vec<EventRow>) -> Result<Vec<Event>> {
+    pub(super) async fn with_people(&self, rows: Vec<EventRow>) -> Result<Vec<Event>> {
         let mut people = self.people_of(&rows).await?;
         rows.into_iter()
             .map(|row| {
@@ -330,6 +297,7 @@ pub(super) async fn append(tx: &mut Tx, events: &[NewEvent]) -> Result<()> {
         });
     }
     insert_people(tx, &sealed).await?;
+    insert_objects(tx, events, size).await?;
     on_tx!(tx, |connection| {
         sqlx::query("update audit_head set size = $1, hash = $2 where id = 1")
             .bind(sequence)
@@ -367,6 +335,34 @@ async fn insert_people(tx: &mut Tx, events: &[Event]) -> Result<()> {
     Ok(())
 }
 
+/// Where events stand that list objects which their headers cannot name, so that they are found by
+/// each of them.
+async fn insert_objects(tx: &mut Tx, events: &[NewEvent], first: i64) -> Result<()> {
+    let mut listed: BTreeSet<(String, i64)> = BTreeSet::new();
+    for (event, sequence) in events.iter().zip(first..) {
+        if !matches!(
+            event.event_type,
+            EventType::DriftObserved | EventType::ForeignAppeared
+        ) {
+            continue;
+        }
+        let objects = event.payload.get("objects").and_then(Value::as_array);
+        let names = objects.into_iter().flatten().filter_map(Value::as_str);
+        listed.extend(names.map(|name| (clean(name), sequence)));
+    }
+    let listed: Vec<_> = listed.into_iter().collect();
+    for chunk in listed.chunks(BATCH) {
+        on_tx!(tx, |connection| {
+            let mut insert = QueryBuilder::new("insert into audit_object (object, sequence) ");
+            insert.push_values(chunk, |mut row, (object, sequence)| {
+                row.push_bind(object).push_bind(sequence);
+            });
+            insert.build().persistent(false).execute(connection).await?;
+        });
+    }
+    Ok(())
+}
+
 fn salts(count: usize) -> Vec<[u8; 32]> {
     let mut salts = vec![[0; 32]; count];
     for salt in &mut salts {
@@ -383,8 +379,8 @@ fn page(limit: i64) -> i64 {
 }
 
 #[derive(sqlx::FromRow)]
-struct EventRow {
-    sequence: i64,
+pub(super) struct EventRow {
+    pub(super) sequence: i64,
     header: String,
     payload: String,
     previous: String,

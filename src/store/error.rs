@@ -39,6 +39,11 @@ pub enum Error {
     KeyDiffers,
     #[error("{path} is not a key: it holds 64 hex digits")]
     KeyMalformed { path: PathBuf },
+    #[error("{path}: {source}")]
+    SigningKey {
+        path: PathBuf,
+        source: crate::domain::audit::checkpoint::KeyError,
+    },
     #[error("{path} may be read by others\nhint: chmod 600 {path}")]
     KeyExposed { path: PathBuf },
     #[error("{path}")]
@@ -73,6 +78,7 @@ impl Error {
             | Self::KeyDiffers
             | Self::KeyMalformed { .. }
             | Self::KeyExposed { .. }
+            | Self::SigningKey { .. }
             | Self::File { .. }
             | Self::Unreadable { .. }
             | Self::NoLocalQueue => false,

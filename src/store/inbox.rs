@@ -1,6 +1,8 @@
 //! Deliveries: each is recorded once, together with the wish that it is for every stack it
 //! concerns. Never decides which stacks those are.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use sqlx::QueryBuilder;
 
@@ -12,10 +14,22 @@ use super::{
     stack::{Raise, StackTarget, raise},
 };
 use crate::domain::{
-    audit::event::{NewEvent, Person},
+    audit::{
+        event::{NewEvent, Person},
+        trace::TraceId,
+    },
     revision::Revision,
     run::{RunId, Trigger},
 };
+
+/// The columns of [`DeliveryRow`].
+macro_rules! delivery_columns {
+    () => {
+        "id, webhook, event, repository, git_ref, revision_before, revision_after, commits, \
+         forced, pusher, body_sha256, received_at, trace"
+    };
+}
+pub(super) use delivery_columns;
 
 /// A verified request of a Git host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +51,8 @@ pub struct Delivery {
     pub body_sha256: String,
     /// When the receiver took it: microseconds UTC.
     pub received_at: i64,
+    /// Absent from deliveries of before it was noted.
+    pub trace: Option<TraceId>,
 }
 
 /// A commit as its host announced it.
@@ -83,12 +99,14 @@ impl Store {
         let generations = raise(&mut tx, stacks, Trigger::Push, Raise::Always).await?;
         for chunk in generations.chunks(BATCH) {
             on_tx!(&mut tx, |connection| {
-                let mut insert =
-                    QueryBuilder::new("insert into delivery_stack (delivery, stack, generation) ");
+                let mut insert = QueryBuilder::new(
+                    "insert into delivery_stack (delivery, stack, generation, received_at) ",
+                );
                 insert.push_values(chunk, |mut row, (stack, generation)| {
                     row.push_bind(&delivery.id)
                         .push_bind(stack)
-                        .push_bind(generation);
+                        .push_bind(generation)
+                        .push_bind(delivery.received_at);
                 });
                 insert.build().persistent(false).execute(connection).await?;
             });
@@ -100,11 +118,11 @@ impl Store {
 
     pub async fn delivery(&self, id: &str) -> Result<Option<Delivery>> {
         let row: Option<DeliveryRow> = on_pool!(self, |pool| {
-            sqlx::query_as(
-                "select id, webhook, event, repository, git_ref, revision_before, \
-                 revision_after, commits, forced, pusher, body_sha256, received_at \
-                 from delivery where id = $1",
-            )
+            sqlx::query_as(concat!(
+                "select ",
+                delivery_columns!(),
+                " from delivery where id = $1"
+            ))
             .bind(id)
             .fetch_optional(pool)
             .await?
@@ -123,7 +141,8 @@ impl Store {
         let rows: Vec<DeliveryRow> = on_pool!(self, |pool| {
             sqlx::query_as(
                 "select d.id, d.webhook, d.event, d.repository, d.git_ref, d.revision_before, \
-                 d.revision_after, d.commits, d.forced, d.pusher, d.body_sha256, d.received_at \
+                 d.revision_after, d.commits, d.forced, d.pusher, d.body_sha256, d.received_at, \
+                 d.trace \
                  from delivery_stack s join delivery d on d.id = s.delivery \
                  where s.stack = $1 and s.generation > $2 and s.generation <= $3 \
                  order by s.generation",
@@ -142,7 +161,8 @@ impl Store {
         let rows: Vec<DeliveryRow> = on_pool!(self, |pool| {
             sqlx::query_as(
                 "select d.id, d.webhook, d.event, d.repository, d.git_ref, d.revision_before, \
-                 d.revision_after, d.commits, d.forced, d.pusher, d.body_sha256, d.received_at \
+                 d.revision_after, d.commits, d.forced, d.pusher, d.body_sha256, d.received_at, \
+                 d.trace \
                  from run_delivery r join delivery d on d.id = r.delivery \
                  where r.run = $1 order by d.received_at, d.id",
             )
@@ -160,12 +180,12 @@ impl Store {
         git_ref: &str,
     ) -> Result<Option<Delivery>> {
         let row: Option<DeliveryRow> = on_pool!(self, |pool| {
-            sqlx::query_as(
-                "select id, webhook, event, repository, git_ref, revision_before, \
-                 revision_after, commits, forced, pusher, body_sha256, received_at \
-                 from delivery where repository = $1 and git_ref = $2 \
-                 order by received_at desc, recorded_at desc, id desc limit 1",
-            )
+            sqlx::query_as(concat!(
+                "select ",
+                delivery_columns!(),
+                " from delivery where repository = $1 and git_ref = $2 \
+                 order by received_at desc, recorded_at desc, id desc limit 1"
+            ))
             .bind(repository)
             .bind(git_ref)
             .fetch_optional(pool)
@@ -190,12 +210,13 @@ async fn insert_delivery(tx: &mut Tx, delivery: &Delivery, now: i64) -> Result<b
         pusher,
         body_sha256,
         received_at,
+        trace,
     } = delivery;
     let inserted = on_tx!(tx, |connection| {
         sqlx::query(
             "insert into delivery (id, webhook, event, repository, git_ref, revision_before, \
-             revision_after, commits, forced, pusher, body_sha256, received_at, recorded_at) \
-             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) \
+             revision_after, commits, forced, pusher, body_sha256, received_at, recorded_at, \
+             trace) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) \
              on conflict (id) do nothing",
         )
         .bind(id)
@@ -211,11 +232,33 @@ async fn insert_delivery(tx: &mut Tx, delivery: &Delivery, now: i64) -> Result<b
         .bind(body_sha256)
         .bind(received_at)
         .bind(now)
+        .bind(trace.as_ref().map(TraceId::as_str))
         .execute(connection)
         .await?
         .rows_affected()
     });
+    if inserted == 1 {
+        insert_commits(tx, delivery).await?;
+    }
     Ok(inserted == 1)
+}
+
+/// Every commit that it announced, so that it is found by each.
+async fn insert_commits(tx: &mut Tx, delivery: &Delivery) -> Result<()> {
+    let announced = delivery.commits.iter().map(|commit| clean(&commit.id));
+    let after = delivery.after.iter().map(ToString::to_string);
+    let commits: BTreeSet<String> = announced.chain(after).collect();
+    let commits: Vec<String> = commits.into_iter().collect();
+    for chunk in commits.chunks(BATCH) {
+        on_tx!(tx, |connection| {
+            let mut insert = QueryBuilder::new("insert into delivery_commit (revision, delivery) ");
+            insert.push_values(chunk, |mut row, commit| {
+                row.push_bind(commit).push_bind(&delivery.id);
+            });
+            insert.build().persistent(false).execute(connection).await?;
+        });
+    }
+    Ok(())
 }
 
 pub(super) fn commits_text(commits: &[CommitRef]) -> String {
@@ -240,6 +283,7 @@ pub(super) struct DeliveryRow {
     pusher: Option<String>,
     body_sha256: String,
     received_at: i64,
+    trace: Option<String>,
 }
 
 impl TryFrom<DeliveryRow> for Delivery {
@@ -255,6 +299,7 @@ impl TryFrom<DeliveryRow> for Delivery {
                 .pusher
                 .map(|pusher| parse_json("person", &pusher))
                 .transpose()?,
+            trace: parse_opt("trace", row.trace.as_deref())?,
             id: row.id,
             webhook: row.webhook,
             event: row.event,

@@ -18,9 +18,13 @@ use super::{
     db::{blocking, file_error, lock_folder},
     error::{Error, Result},
 };
+use crate::domain::audit::checkpoint::SigningKey;
 
 /// The key's file in the folder of the embedded mode.
 pub const KEY_FILE: &str = "secret.key";
+
+/// The key that signs the history's checkpoints, in the folder of the embedded mode.
+pub const SIGNING_KEY_FILE: &str = "audit.key";
 
 /// 32 secret bytes that mask and seal for one installation. Never printed.
 pub type InstallationKey = SecretBox<[u8; 32]>;
@@ -43,6 +47,34 @@ impl Store {
         .await?;
         self.check_key(key.expose_secret()).await?;
         Ok(key)
+    }
+
+    /// The key in `dir/audit.key` that signs the history's checkpoints; it is made when it is not
+    /// there, under a name of its own.
+    pub async fn signing_key_embedded(&self, dir: &Path) -> Result<SigningKey> {
+        let folder = dir.to_owned();
+        blocking(move || {
+            let _lock = lock_folder(&folder)?;
+            let path = folder.join(SIGNING_KEY_FILE);
+            let text = match fs::read_to_string(&path) {
+                Ok(text) => text,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    let mut name = [0; 6];
+                    aws_lc_rs::rand::fill(&mut name)
+                        .map_err(|error| file_error(&path, io::Error::other(error)))?;
+                    let name = format!("lockstep/{}", hex::encode(name));
+                    let key = new_signing_key(&name, &path)?;
+                    write_key(&folder, &path, &key.secret_text())?;
+                    return Ok(key);
+                }
+                Err(error) => return Err(file_error(&path, error)),
+            };
+            refuse_exposed(&path)?;
+            text.trim()
+                .parse()
+                .map_err(|source| Error::SigningKey { path, source })
+        })
+        .await
     }
 
     /// Records the key's fingerprint the first time, and compares it ever after.
@@ -128,15 +160,47 @@ fn make_key(folder: &Path, path: &Path) -> Result<InstallationKey> {
     let mut key = Box::new([0; 32]);
     aws_lc_rs::rand::fill(key.as_mut_slice())
         .map_err(|error| file_error(path, io::Error::other(error)))?;
-    let unfinished: PathBuf = folder.join(format!("{KEY_FILE}.new"));
-    write_private(&unfinished, &hex::encode(key.as_slice()))
-        .map_err(|error| file_error(&unfinished, error))?;
+    write_key(folder, path, &hex::encode(key.as_slice()))?;
+    Ok(SecretBox::new(key))
+}
+
+fn write_key(folder: &Path, path: &Path, text: &str) -> Result<()> {
+    let mut unfinished = path.as_os_str().to_owned();
+    unfinished.push(".new");
+    let unfinished = PathBuf::from(unfinished);
+    write_private(&unfinished, text).map_err(|error| file_error(&unfinished, error))?;
     fs::rename(&unfinished, path).map_err(|error| file_error(path, error))?;
     #[cfg(unix)]
     fs::File::open(folder)
         .and_then(|folder| folder.sync_all())
         .map_err(|error| file_error(folder, error))?;
-    Ok(SecretBox::new(key))
+    Ok(())
+}
+
+/// Makes a key that signs checkpoints. The path is for what is said when that fails.
+pub fn new_signing_key(name: &str, path: &Path) -> Result<SigningKey> {
+    let mut seed = [0; 32];
+    aws_lc_rs::rand::fill(&mut seed).map_err(|error| file_error(path, io::Error::other(error)))?;
+    SigningKey::from_seed(name, seed).map_err(|source| Error::SigningKey {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// Makes a key for checkpoints in a file that only its owner may read. A file that is there stays.
+pub fn keygen(name: &str, path: &Path) -> Result<SigningKey> {
+    let key = new_signing_key(name, path)?;
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let write = || -> io::Result<()> {
+        let mut file = options.open(path)?;
+        writeln!(file, "{}", key.secret_text())?;
+        file.sync_all()
+    };
+    write().map_err(|error| file_error(path, error))?;
+    Ok(key)
 }
 
 fn write_private(path: &Path, text: &str) -> io::Result<()> {

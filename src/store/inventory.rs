@@ -329,7 +329,7 @@ async fn retake(tx: &mut Tx, target: &str, object: &ObjectKey, stack: &str) -> R
 }
 
 #[derive(sqlx::FromRow)]
-struct OwnedRow {
+pub(super) struct OwnedRow {
     object: String,
     stack: String,
     desired: String,
@@ -343,7 +343,7 @@ struct OwnedRow {
 }
 
 impl OwnedRow {
-    fn read(self) -> Result<(ObjectKey, Owned)> {
+    pub(super) fn read(self) -> Result<(ObjectKey, Owned)> {
         let owned = Owned {
             desired: parse("digest", &self.desired)?,
             observed: parse_opt("digest", self.observed.as_deref())?,

@@ -16,14 +16,15 @@
 //!
 //! Reading order: `db` (the two databases and the macros that let one text serve both), [`inbox`],
 //! [`stack`], [`hold`], [`lease`], [`runs`], [`inventory`], [`approval`], [`token`], [`audit`],
-//! [`history`], [`queue`], [`sink`]; beside them `error`, [`installation`] and `person` (erasing
-//! one).
+//! [`checkpoint`], [`verify`], [`history`], [`query`] (pages of everything), [`queue`], [`sink`];
+//! beside them `error`, [`installation`], `start` and `person` (erasing one).
 
 #[macro_use]
 mod db;
 
 pub mod approval;
 pub mod audit;
+pub mod checkpoint;
 mod error;
 pub mod history;
 pub mod hold;
@@ -33,28 +34,38 @@ pub mod inventory;
 pub mod lease;
 mod nodes;
 mod person;
+pub mod query;
 pub mod queue;
 pub mod runs;
 pub mod sink;
 pub mod stack;
+mod start;
 mod target;
 pub mod token;
+pub mod verify;
 
 pub use db::{FILE, POSTGRES_MIGRATIONS, PgOptions, SQLITE_MIGRATIONS, Store};
 pub use error::{Error, Result};
 
 pub use approval::{NewDecision, Parked, Parking, Parkings};
 pub use audit::{EventFilter, Head};
+pub use checkpoint::{CheckState, Grown, KeptCheckpoint};
 pub use history::{RunDetail, RunFilter};
 pub use hold::{Ended, Hold, NewHold, Rollback};
 pub use inbox::{CommitRef, Delivery, Recorded};
-pub use installation::InstallationKey;
+pub use installation::{InstallationKey, keygen};
 pub use inventory::{Body, InventoryChange};
 pub use lease::{Holder, Lease};
 pub use nodes::{NodeProgress, NodeState};
 pub use person::Erased;
+pub use query::{
+    ApprovalEntry, ChangeEntry, Cursor, CursorError, Filter, From, LARGEST_PAGE, LOOK, ObjectEntry,
+    Page, Paging,
+};
 pub use queue::{LocalQueue, PutError, QueueDepth, QueueLimits, QueueMessage};
 pub use runs::{ChangeOutcome, Finish, Intent, NewRun, OpenRun, Run, Settle, Undo};
 pub use sink::{SinkChange, SinkState};
 pub use stack::{StackState, StackTarget};
+pub use start::Migration;
 pub use target::{Foreign, Reverts};
+pub use verify::{Verification, Walk};

@@ -234,8 +234,9 @@ fn names(person: &Person, name: &str) -> bool {
         name: full,
         login,
         email,
+        address,
     } = person;
-    [full, login, email]
+    [full, login, email, address]
         .into_iter()
         .flatten()
         .any(|each| each.to_lowercase() == name.to_lowercase())

@@ -424,11 +424,21 @@ async fn insert_intent(tx: &mut Tx, lease: &Lease, run: &RunId, intent: &Intent)
 }
 
 async fn insert_changes(tx: &mut Tx, run: &RunId, changes: &[ChangeRecord]) -> Result<()> {
+    if changes.is_empty() {
+        return Ok(());
+    }
+    // A change is found by these without its run.
+    let (stack, target, at): (String, String, i64) = on_tx!(tx, |connection| {
+        sqlx::query_as("select stack, target, started_at from run where id = $1")
+            .bind(&run.0)
+            .fetch_one(connection)
+            .await?
+    });
     for chunk in changes.chunks(BATCH) {
         on_tx!(tx, |connection| {
             let mut insert = QueryBuilder::new(
                 "insert into change (run, position, object, action, reason, body_before, \
-                 body_after, fields, outcome, message) ",
+                 body_after, fields, outcome, message, stack, target, at) ",
             );
             insert.push_values(chunk, |mut row, change| {
                 let fields =
@@ -442,7 +452,10 @@ async fn insert_changes(tx: &mut Tx, run: &RunId, changes: &[ChangeRecord]) -> R
                     .push_bind(change.after.map(|digest| digest.to_string()))
                     .push_bind(fields)
                     .push_bind(change.outcome.as_str())
-                    .push_bind(clean_opt(change.message.as_deref()));
+                    .push_bind(clean_opt(change.message.as_deref()))
+                    .push_bind(&stack)
+                    .push_bind(&target)
+                    .push_bind(at);
             });
             insert.build().persistent(false).execute(connection).await?;
         });
@@ -547,7 +560,7 @@ impl TryFrom<RunRow> for Run {
 }
 
 #[derive(sqlx::FromRow)]
-struct ChangeRow {
+pub(super) struct ChangeRow {
     position: i64,
     object: String,
     action: String,

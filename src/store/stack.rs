@@ -13,7 +13,7 @@ use super::{
     runs::{Finish, Settle},
 };
 use crate::domain::{
-    audit::event::NewEvent,
+    audit::{event::NewEvent, trace::TraceId},
     canonical::Digest,
     revision::Revision,
     run::{RunId, RunStatus, Trigger},
@@ -50,6 +50,8 @@ pub struct StackState {
     pub not_before: i64,
     /// The latest reason; it stands for what is wanted and not done.
     pub pending_trigger: Option<Trigger>,
+    /// Of the request that asked for it last, if one did.
+    pub pending_trace: Option<TraceId>,
     /// The revision that the target was brought to last, when, and by which run.
     pub settled: Option<Revision>,
     pub settled_at: Option<i64>,
@@ -83,6 +85,7 @@ impl StackState {
             attempt: 0,
             not_before: 0,
             pending_trigger: None,
+            pending_trace: None,
             settled: None,
             settled_at: None,
             settled_run: None,
@@ -141,6 +144,7 @@ impl Store {
             let mut tx = self.begin().await?;
             let stacks = std::slice::from_ref(stack);
             raise(&mut tx, stacks, trigger, Raise::Always).await?;
+            note_trace(&mut tx, stack, event).await?;
             append(&mut tx, std::slice::from_ref(event)).await?;
             tx.commit().await
         })
@@ -150,7 +154,7 @@ impl Store {
     pub async fn stack_states(&self) -> Result<Vec<StackState>> {
         let rows: Vec<StackRow> = on_pool!(self, |pool| {
             sqlx::query_as(
-                "select stack, target, wanted, done, attempt, not_before, pending_trigger, \
+                "select stack, target, wanted, done, attempt, not_before, pending_trigger, pending_trace, \
                  settled, settled_at, settled_run, last_status, last_run, last_revision, \
                  last_success_at, problem, held_since, drifted, drift_checked_at, drift_seen, \
                  hold_since, hold_until, hold_reason, hold_by, hold_revision, hold_generation \
@@ -165,7 +169,7 @@ impl Store {
     pub async fn stack_state(&self, stack: &str) -> Result<Option<StackState>> {
         let row: Option<StackRow> = on_pool!(self, |pool| {
             sqlx::query_as(
-                "select stack, target, wanted, done, attempt, not_before, pending_trigger, \
+                "select stack, target, wanted, done, attempt, not_before, pending_trigger, pending_trace, \
                  settled, settled_at, settled_run, last_status, last_run, last_revision, \
                  last_success_at, problem, held_since, drifted, drift_checked_at, drift_seen, \
                  hold_since, hold_until, hold_reason, hold_by, hold_revision, hold_generation \
@@ -285,6 +289,18 @@ pub(super) fn stack_targets(rows: Vec<(String, String)>) -> Vec<StackTarget> {
         .collect()
 }
 
+/// Lets the run that a request asked for go on with the request's trace, as its event has it.
+pub(super) async fn note_trace(tx: &mut Tx, stack: &StackTarget, event: &NewEvent) -> Result<()> {
+    on_tx!(tx, |connection| {
+        sqlx::query("update stack_state set pending_trace = $2 where stack = $1")
+            .bind(&stack.stack)
+            .bind(event.trace())
+            .execute(connection)
+            .await?;
+    });
+    Ok(())
+}
+
 /// Raises `wanted` by one for every stack, and answers the new values of those that were raised.
 /// The rows are taken in the order of their names, so that two transactions cannot wait for each
 /// other.
@@ -318,7 +334,7 @@ pub(super) async fn raise(
             upsert.push(
                 " on conflict (stack) do update set target = excluded.target, \
                  wanted = stack_state.wanted + 1, attempt = 0, not_before = 0, \
-                 pending_trigger = excluded.pending_trigger",
+                 pending_trigger = excluded.pending_trigger, pending_trace = null",
             );
             // What a rollback held back and somebody approves is carried out at its revision.
             if trigger == Trigger::Approval {
@@ -449,6 +465,7 @@ struct StackRow {
     attempt: i64,
     not_before: i64,
     pending_trigger: Option<String>,
+    pending_trace: Option<String>,
     settled: Option<String>,
     settled_at: Option<i64>,
     settled_run: Option<String>,
@@ -471,6 +488,7 @@ impl TryFrom<StackRow> for StackState {
     fn try_from(row: StackRow) -> Result<Self> {
         Ok(Self {
             pending_trigger: parse_opt("trigger", row.pending_trigger.as_deref())?,
+            pending_trace: parse_opt("trace", row.pending_trace.as_deref())?,
             settled: parse_opt("revision", row.settled.as_deref())?,
             last_status: parse_opt("status", row.last_status.as_deref())?,
             settled_run: row.settled_run.map(RunId),

@@ -4,7 +4,10 @@
 //! One request at a time; no write without enough of the lease left for it; no write between a
 //! reload's request and its answer; a 200 is believed only when the change is seen.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
 
 use serde_json::Value;
 
@@ -55,6 +58,8 @@ impl Done {
 pub struct Sent {
     /// By place in the wave; absent for a request that the gateway took.
     pub done: BTreeMap<usize, Done>,
+    /// How long the request took: microseconds, by place in the wave.
+    pub took: BTreeMap<usize, i64>,
     /// The target cannot be talked to any more.
     pub broken: Option<Error>,
     /// The lease is gone, or too little of it is left.
@@ -95,7 +100,11 @@ pub async fn send(
             continue;
         }
         progress(place, change);
-        match request(target, change, desired).await {
+        let started = Instant::now();
+        let answer = request(target, change, desired).await;
+        let took = i64::try_from(started.elapsed().as_micros()).unwrap_or(i64::MAX);
+        sent.took.insert(place, took);
+        match answer {
             Ok(None) => sent.touched = true,
             Ok(Some(done)) => {
                 sent.done.insert(place, done);

@@ -13,7 +13,7 @@ use crate::{
             Approver, Choice, Decision, Difference, Electorate, Remainder, Standing, Verdict,
             Weight,
         },
-        audit::event::{Actor, EventType, NewEvent, Person},
+        audit::event::{Asker, EventType, NewEvent, Person},
         canonical::Digest,
         plan::Plan,
         run::{ChangeRecord, Outcome, RunId},
@@ -60,12 +60,10 @@ fn electorate<'a>(app: &'a App, stack: &Stack, involved: &'a [Person]) -> Electo
 #[derive(Debug, Clone)]
 pub struct Voice {
     pub by: Approver,
-    /// Where they said it.
-    pub actor: Actor,
+    /// For the history, and where they said it.
+    pub asker: Asker,
     /// The id of the token that proved who they are.
     pub token: Option<String>,
-    /// For the history.
-    pub person: Person,
 }
 
 /// A decision that is on record.
@@ -84,7 +82,7 @@ pub struct Decided {
 
 #[derive(Debug, thiserror::Error)]
 pub enum DecideError {
-    #[error("a reason is 1 to {LONGEST_REASON} characters")]
+    #[error("a reason is one line of 1 to {LONGEST_REASON} characters")]
     Reason,
     #[error("there is no run {0}; `lockstep history` lists them")]
     NoRun(RunId),
@@ -129,7 +127,8 @@ pub async fn decide(
 ) -> Result<Decided, DecideError> {
     let reason = reason.trim();
     let is_said = !reason.is_empty() || choice == Choice::Reject;
-    if !is_said || reason.chars().count() > LONGEST_REASON {
+    let is_text = !reason.chars().any(char::is_control);
+    if !is_said || !is_text || reason.chars().count() > LONGEST_REASON {
         return Err(DecideError::Reason);
     }
     let (stack, remainder) = held_by(app, run).await?;
@@ -138,8 +137,13 @@ pub async fn decide(
     let parked = find(app, &stack, run, &remainder).await?;
     let weight = electorate(app, &stack, &parked.people).weigh(&voice.by, choice);
     match (&voice.by, weight) {
+        // Whoever pushed it may reject it, and take that back; it is no approval.
         (Approver::Person(name), Weight::Involved) => {
-            return Err(DecideError::Involved(name.clone()));
+            let decisions = app.store.decisions(&stack.name, hash).await?;
+            let latest = decisions.iter().rfind(|decision| decision.by == voice.by);
+            if latest.is_none_or(|latest| latest.choice != Choice::Reject) {
+                return Err(DecideError::Involved(name.clone()));
+            }
         }
         (Approver::Person(name), Weight::Unknown) => {
             return Err(DecideError::Unknown(name.clone()));
@@ -154,7 +158,7 @@ pub async fn decide(
         expires_at: now.saturating_add(stack.approval_valid),
     };
     let expires_at = decision.expires_at;
-    let event = decision_event(&stack, run, hash, &decision, weight, voice);
+    let event = decision_event(app, &stack, run, &remainder, &decision, weight, voice);
     let new = NewDecision {
         id: uuid::Uuid::now_v7().to_string(),
         stack: stack.id(),
@@ -186,7 +190,16 @@ async fn held_by(
     app: &App,
     run: &RunId,
 ) -> Result<(std::sync::Arc<Stack>, Remainder), DecideError> {
-    let detail = app.store.run(run).await?;
+    // What is no id at all is not for the database to refuse.
+    let is_id = run
+        .0
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    let detail = if is_id {
+        app.store.run(run).await?
+    } else {
+        None
+    };
     let detail = detail.ok_or_else(|| DecideError::NoRun(run.clone()))?;
     let name = detail.run.stack;
     let stack = app.stack(&name).cloned();
@@ -230,9 +243,10 @@ async fn newest_run(app: &App, stack: &Stack) -> store::Result<Option<RunId>> {
 }
 
 fn decision_event(
+    app: &App,
     stack: &Stack,
     run: &RunId,
-    hash: Digest,
+    remainder: &Remainder,
     decision: &Decision,
     weight: Weight,
     voice: Voice,
@@ -243,7 +257,8 @@ fn decision_event(
     };
     let expires_at = (decision.choice == Choice::Approve).then_some(decision.expires_at);
     let payload = json!({
-        "plan": hash,
+        "plan": remainder.hash(),
+        "changes": remainder.changes.len(),
         "reason": decision.reason,
         "expires_at": expires_at,
         "authenticated": voice.token.is_some(),
@@ -254,8 +269,10 @@ fn decision_event(
         target: Some(stack.target.name.clone()),
         stack: Some(stack.name.clone()),
         run: Some(run.clone()),
-        people: vec![(part.to_owned(), voice.person)],
-        ..NewEvent::new(event_type, decision.at, voice.actor, payload)
+        people: vec![(part.to_owned(), voice.asker.on_record())],
+        ..app
+            .event(event_type, voice.asker.actor, payload)
+            .traced(voice.asker.trace.as_ref())
     }
 }
 
@@ -382,12 +399,7 @@ impl Context<'_> {
 
     /// Adds who pushed and who wrote what this run brings.
     fn with_involved(&self, people: &[Person], look: &Look) -> Vec<Person> {
-        let author = &look.wanted.author;
-        let author = Person {
-            name: Some(author.name.clone()),
-            login: None,
-            email: Some(author.email.clone()),
-        };
+        let author = look.wanted.commit.author_named();
         let pushed = self.deliveries.iter().flat_map(|delivery| {
             let authors = delivery
                 .commits

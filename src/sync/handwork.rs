@@ -9,7 +9,7 @@ use tracing::info;
 use crate::{
     app::{App, Stack, Target},
     domain::{
-        audit::event::{Actor, EventType, NewEvent},
+        audit::event::{EventType, NewEvent},
         guard,
         inventory::Inventory,
         object::{Kind, ObjectKey},
@@ -62,7 +62,6 @@ pub async fn note_foreign(
     let mut events = Vec::new();
     if !appeared.is_empty() {
         info!(target_name = %target.name, objects = appeared.len(), "objects appeared that no stack owns");
-        let actor = Actor::new("worker", app.worker.clone());
         let payload = json!({
             "objects": appeared,
             "node": target.address,
@@ -70,7 +69,7 @@ pub async fn note_foreign(
         });
         events.push(NewEvent {
             target: Some(target.name.clone()),
-            ..NewEvent::new(EventType::ForeignAppeared, app.now(), actor, payload)
+            ..app.event(EventType::ForeignAppeared, app.actor(), payload)
         });
     }
     app.store

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     app::{App, Stack},
     domain::{
-        audit::event::{Actor, EventType, NewEvent, Person},
+        audit::event::{Asker, EventType, NewEvent},
         revision::Revision,
         window::UntilError,
     },
@@ -148,7 +148,7 @@ pub async fn hold(
         at: now,
         until,
         reason: wish.reason.clone(),
-        by: wish.by.clone(),
+        by: wish.by.person.clone(),
     };
     let payload = json!({
         "reason": wish.reason,
@@ -178,7 +178,7 @@ pub async fn release(
     app: &App,
     stack: &Stack,
     reason: Option<&str>,
-    by: &Person,
+    by: &Asker,
 ) -> Result<Ended, HoldError> {
     // One that ran out is told of as what it is.
     current(app, stack).await?;
@@ -209,7 +209,7 @@ pub async fn roll_back(
         at: app.now(),
         until: None,
         reason: wish.reason.clone(),
-        by: wish.by.clone(),
+        by: wish.by.person.clone(),
     };
     let payload = json!({
         "reason": wish.reason,
@@ -323,7 +323,7 @@ fn ended_event(
     ended: &Ended,
     because: &str,
     reason: Option<&str>,
-    by: Option<&Person>,
+    by: Option<&Asker>,
 ) -> NewEvent {
     let Ended { hold, waited } = ended;
     let payload = json!({
@@ -349,16 +349,18 @@ fn event(
     stack: &Stack,
     event_type: EventType,
     payload: Value,
-    by: Option<&Person>,
+    by: Option<&Asker>,
 ) -> NewEvent {
-    let actor = Actor::new("worker", app.worker.clone());
+    let actor = by.map_or_else(|| app.actor(), |by| by.actor.clone());
     NewEvent {
         target: Some(stack.target.name.clone()),
         stack: Some(stack.name.clone()),
         people: by
-            .map(|by| ("operator".to_owned(), by.clone()))
+            .map(|by| ("operator".to_owned(), by.on_record()))
             .into_iter()
             .collect(),
-        ..NewEvent::new(event_type, app.now(), actor, payload)
+        ..app
+            .event(event_type, actor, payload)
+            .traced(by.and_then(|by| by.trace.as_ref()))
     }
 }

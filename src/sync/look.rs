@@ -16,6 +16,7 @@ use super::{
 use crate::{
     app::{App, Stack, Target},
     domain::{
+        audit::event::Person,
         canonical::Digest,
         diff::{FieldChange, diff},
         guard::RequireApproval,
@@ -35,10 +36,42 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct Wanted {
     pub revision: Revision,
-    pub author: git::Person,
+    pub commit: Arc<Commit>,
     pub desired: Arc<PreparedDesired>,
+    /// The ids of the files' blobs, by path.
+    pub blobs: Arc<BTreeMap<String, String>>,
     pub ignored: Vec<manifest::Ignored>,
     pub warnings: Vec<manifest::Problem>,
+}
+
+/// Who made a revision, and what Git says of it.
+#[derive(Debug, Clone)]
+pub struct Commit {
+    pub author: git::Person,
+    pub committer: git::Person,
+    /// The id of the root's tree.
+    pub tree: String,
+    pub signature: git::Signature,
+}
+
+impl Commit {
+    pub fn author_named(&self) -> Person {
+        named(&self.author)
+    }
+
+    /// Where it is not the author.
+    pub fn committer_named(&self) -> Option<Person> {
+        let (author, committer) = (self.author_named(), named(&self.committer));
+        (author != committer).then_some(committer)
+    }
+}
+
+fn named(person: &git::Person) -> Person {
+    Person {
+        name: Some(person.name.clone()),
+        email: Some(person.email.clone()),
+        ..Person::default()
+    }
 }
 
 /// What Git wants, what is live, and what follows.
@@ -64,7 +97,7 @@ pub enum LookError {
     #[error("{} of the manifests at {revision}:\n{}", count(.problems.len()), list(.problems))]
     Refused {
         revision: Revision,
-        author: Box<git::Person>,
+        commit: Arc<Commit>,
         problems: Vec<String>,
     },
     /// Certificates that the manifests refer to; they may be there in a moment.
@@ -128,10 +161,24 @@ pub async fn wanted(app: &App, stack: &Stack, revision: &Revision) -> Result<Wan
         .await?;
     let git::Snapshot {
         author,
+        committer,
+        tree,
+        signature,
         files,
         problems,
-        ..
+        revision: _,
+        message: _,
     } = snapshot;
+    let commit = Arc::new(Commit {
+        author,
+        committer,
+        tree,
+        signature,
+    });
+    let blobs = files
+        .iter()
+        .map(|file| (file.path.clone(), file.blob.clone()))
+        .collect();
     let (app, target) = (app.clone(), stack.target.clone());
     let folder = stack.path.as_str().to_owned();
     let (keyless, strict) = (stack.keyless, stack.strict);
@@ -164,21 +211,22 @@ pub async fn wanted(app: &App, stack: &Stack, revision: &Revision) -> Result<Wan
         }
         Ok((desired, _, ignored, warnings)) if refused.is_empty() => Ok(Wanted {
             revision: revision.clone(),
-            author,
+            commit,
             desired: Arc::new(desired),
+            blobs: Arc::new(blobs),
             ignored,
             warnings,
         }),
         Ok(_) => Err(LookError::Refused {
             revision: revision.clone(),
-            author: Box::new(author),
+            commit,
             problems: refused,
         }),
         Err(problems) => {
             refused.extend(problems.iter().map(ToString::to_string));
             Err(LookError::Refused {
                 revision: revision.clone(),
-                author: Box::new(author),
+                commit,
                 problems: refused,
             })
         }

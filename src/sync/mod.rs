@@ -4,11 +4,14 @@
 //! [`look`] is its first half, [`apply`] its second, `repair` what follows when it went wrong;
 //! [`recover`] resolves what a dead worker left, [`hold`] says when none may begin, [`schedule`]
 //! holds the timers, [`report`] tells what came of it. [`import`] reads a target for those who have
-//! no stack yet.
+//! no stack yet; [`history`] puts together what is on record. [`start`] and [`reading`]
+//! put on record what no run does: which configuration was loaded, and who read the history.
 
 pub mod apply;
 pub mod approval;
+pub mod checkpoint;
 pub mod handwork;
+pub mod history;
 pub mod hold;
 pub mod import;
 pub mod lease;
@@ -17,6 +20,7 @@ pub mod look;
 mod nodes;
 pub mod observe;
 pub mod ownership;
+pub mod reading;
 pub mod reclaim;
 mod record;
 pub mod recover;
@@ -24,6 +28,7 @@ mod repair;
 pub mod report;
 pub mod run;
 pub mod schedule;
+pub mod start;
 pub mod token;
 pub mod witness;
 pub mod worker;

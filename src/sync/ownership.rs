@@ -13,9 +13,9 @@ use super::{
     run::{Context, Report, RunError, silent},
 };
 use crate::{
-    app::{App, Stack},
+    app::{App, Stack, new_trace},
     domain::{
-        audit::event::{EventType, NewEvent, Person},
+        audit::event::{Asker, EventType, NewEvent},
         canonical::{Digest, canonical},
         inventory::Owned,
         normalize,
@@ -42,7 +42,7 @@ pub enum OwnershipError {
 /// Who asks for it, and why.
 #[derive(Debug, Clone)]
 pub struct Wish {
-    pub by: Person,
+    pub by: Asker,
     pub reason: String,
 }
 
@@ -238,6 +238,7 @@ fn object_events(
         .map(|record| NewEvent {
             object: Some(record.object.clone()),
             people: context.people(None),
+            actor: context.asked_by(),
             ..context.event(event_type, json!({"reason": reason, "body": record.before}))
         })
         .collect()
@@ -253,7 +254,7 @@ pub(super) fn context<'a>(
     holding: &'a Holding,
     stack: &'a Stack,
     state: &'a StackState,
-    by: Person,
+    by: Asker,
 ) -> Context<'a> {
     Context {
         app,
@@ -264,6 +265,7 @@ pub(super) fn context<'a>(
         trigger: Trigger::Manual,
         deliveries: Vec::new(),
         started_at: app.now(),
+        trace: by.trace.clone().unwrap_or_else(new_trace),
         operator: Some(by),
         progress: &silent,
         course: &ALONE,

@@ -42,6 +42,9 @@ pub struct Reclaimed {
     pub missing: Vec<ObjectKey>,
     /// Owned according to the database, live, and not in Git: they are left alone.
     pub left: Vec<ObjectKey>,
+    /// Live, in no stack's manifests, and of no stack as far as the database knows, which may be
+    /// less than was the case. Told once for each node, with its first stack.
+    pub unclaimed: Vec<ObjectKey>,
 }
 
 /// Does it for every stack of a target. The caller holds its lease. It may be repeated.
@@ -95,6 +98,15 @@ pub async fn reclaim(
                 &found,
             )
             .await?;
+            if stack.name == stacks[0].name {
+                let live = observation.live.keys();
+                let is_unclaimed = |key: &&ObjectKey| {
+                    key.kind != Kind::Certificate
+                        && !describers.contains_key(*key)
+                        && !before.contains_key(*key)
+                };
+                found.unclaimed = live.filter(is_unclaimed).cloned().collect();
+            }
             found.node = (!target.peers.is_empty()).then(|| node.address.clone());
             done.push(found);
         }
@@ -233,7 +245,7 @@ async fn put(
             "left": found.left,
         }),
     );
-    event.people = context.people(Some(&wanted.author));
+    event.people = context.people(Some(&wanted.commit));
     put_on_record(
         context,
         &wish.reason,

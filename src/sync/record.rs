@@ -7,13 +7,14 @@ use serde_json::{Value, json};
 use tracing::warn;
 
 use super::{
-    look::{Look, LookError, Wanted},
+    look::{Commit, Look, LookError, Wanted},
     nodes::{Ended, Meaning},
     observe::Observation,
     run::{Context, Report, RunError, backoff},
 };
 use crate::{
     domain::{
+        approval::{Approver, Choice, Weight},
         audit::event::{Actor, EventType, NewEvent, Person},
         canonical::{Digest, canonical},
         inventory::Owned,
@@ -28,9 +29,20 @@ use crate::{
     },
 };
 
+/// What a run wrote, and what follows for the inventory.
+pub(super) struct Written {
+    pub(super) changes: Vec<ChangeRecord>,
+    /// How long the requests took: microseconds, by position.
+    pub(super) took: BTreeMap<usize, i64>,
+    pub(super) inventory: Vec<InventoryChange>,
+    pub(super) bodies: Vec<Body>,
+}
+
 impl Context<'_> {
-    pub(super) fn actor(&self) -> Actor {
-        Actor::new("worker", self.app.worker.clone())
+    /// Whoever asked for it by hand, or this process.
+    pub(super) fn asked_by(&self) -> Actor {
+        let operator = self.operator.as_ref();
+        operator.map_or_else(|| self.app.actor(), |by| by.actor.clone())
     }
 
     pub(super) fn event(&self, event_type: EventType, payload: Value) -> NewEvent {
@@ -38,8 +50,36 @@ impl Context<'_> {
             target: Some(self.stack.target.name.clone()),
             stack: Some(self.stack.name.clone()),
             run: Some(self.run.clone()),
-            ..NewEvent::new(event_type, self.app.now(), self.actor(), payload)
+            ..self
+                .app
+                .event(event_type, self.app.actor(), payload)
+                .traced(Some(&self.trace))
         }
+    }
+
+    /// The same after a look.
+    pub(super) fn of_look(&self, event: NewEvent, look: &Look) -> NewEvent {
+        let Wanted {
+            revision, commit, ..
+        } = &look.wanted;
+        self.of_run(event, Some(revision), Some(commit), Some(look))
+    }
+
+    /// An event about the run as a whole, with what led to it, as far as that is known yet.
+    pub(super) fn of_run(
+        &self,
+        event: NewEvent,
+        at: Option<&Revision>,
+        commit: Option<&Commit>,
+        look: Option<&Look>,
+    ) -> NewEvent {
+        event
+            .with("trigger", self.trigger)
+            .with("attempt", self.state.attempt + 1)
+            .with("source", self.source(at, commit))
+            .with("plan", look.map(|look| look.plan.hash()))
+            .with("gateway", look.map(|look| &look.observation.version))
+            .with("config", &self.app.config_hash)
     }
 
     pub(super) fn new_run(
@@ -81,8 +121,9 @@ impl Context<'_> {
         }
     }
 
-    /// The people of a run: who pushed, who wrote the head, who asked for it by hand.
-    pub(super) fn people(&self, author: Option<&crate::git::Person>) -> Vec<(String, Person)> {
+    /// The people of a run: who pushed, who wrote and who committed the head, who asked for it by
+    /// hand.
+    pub(super) fn people(&self, commit: Option<&Commit>) -> Vec<(String, Person)> {
         let mut people = Vec::new();
         let mut named = BTreeSet::new();
         for delivery in &self.deliveries {
@@ -92,21 +133,35 @@ impl Context<'_> {
                 people.push(("pusher".to_owned(), pusher.clone()));
             }
         }
-        if let Some(author) = author {
-            let author = Person {
-                name: Some(author.name.clone()),
-                login: None,
-                email: Some(author.email.clone()),
-            };
-            people.push(("author".to_owned(), author));
+        if let Some(commit) = commit {
+            people.push(("author".to_owned(), commit.author_named()));
+            let committer = commit.committer_named();
+            people.extend(committer.map(|committer| ("committer".to_owned(), committer)));
         }
         if let Some(operator) = &self.operator {
-            people.push(("operator".to_owned(), operator.clone()));
+            people.push(("operator".to_owned(), operator.on_record()));
         }
         people
     }
 
-    fn source(&self, revision: Option<&Revision>) -> Value {
+    /// The people of a run, and whoever approved what it carries out.
+    fn people_of(&self, look: &Look) -> Vec<(String, Person)> {
+        let mut people = self.people(Some(&look.wanted.commit));
+        for (decision, weight) in look.approved().iter().flat_map(|it| &it.decisions) {
+            if (decision.choice, *weight) != (Choice::Approve, Weight::Counts) {
+                continue;
+            }
+            let (Approver::Person(name) | Approver::Local(name)) = &decision.by;
+            let approver = Person {
+                login: Some(name.clone()),
+                ..Person::default()
+            };
+            people.push(("approver".to_owned(), approver));
+        }
+        people
+    }
+
+    fn source(&self, revision: Option<&Revision>, commit: Option<&Commit>) -> Value {
         let commits: Vec<&str> = self
             .deliveries
             .iter()
@@ -132,6 +187,8 @@ impl Context<'_> {
             "branch": self.stack.branch.as_str(),
             "path": self.stack.path.as_str(),
             "revision": revision,
+            "tree": commit.map(|commit| &commit.tree),
+            "signature": commit.map(|commit| commit.signature.as_str()),
             "previous": self.state.settled,
             "deliveries": deliveries,
             "pushed": pushed,
@@ -144,7 +201,7 @@ impl Context<'_> {
     pub(super) async fn failed(
         self,
         revision: Option<Revision>,
-        author: Option<&crate::git::Person>,
+        commit: Option<&Commit>,
         error: &LookError,
     ) -> Result<Report, RunError> {
         if let LookError::Store(_) = error {
@@ -196,24 +253,22 @@ impl Context<'_> {
                 ..Report::without_changes(None, status, message)
             });
         }
-        let author = match error {
-            LookError::Refused { author, .. } => Some(author.as_ref()),
-            _ => author,
+        let commit = match error {
+            LookError::Refused { commit, .. } => Some(commit.as_ref()),
+            _ => commit,
         };
-        let mut event = self.event(
-            EventType::RunFinished,
-            json!({
-                "status": status,
-                "trigger": self.trigger,
-                "source": self.source(revision.as_ref()),
-                "message": message,
-                "again_at": again_at,
-            }),
-        );
-        event.people = self.people(author);
+        let payload = json!({
+            "status": status,
+            "message": message,
+            "again_at": again_at,
+            "duration": now - self.started_at,
+        });
+        let event = self.event(EventType::RunFinished, payload);
+        let mut event = self.of_run(event, revision.as_ref(), commit, None);
+        event.people = self.people(commit);
         let mut events = vec![event];
         if self.course.is_shared && ended.is_unreachable {
-            let payload = json!({"node": self.stack.target.address, "revision": revision});
+            let payload = json!({"node": self.stack.target.address, "revision": revision, "message": message});
             events.push(self.event(EventType::NodeLagged, payload));
         }
         self.name_node(&mut events, ended, &end);
@@ -266,10 +321,10 @@ impl Context<'_> {
         }
         self.refresh_listed(&look, &look.observation, &mut inventory);
         let status = status_of(plan, &[]);
-        let mut events = self.change_events(&changes);
+        let mut events = self.change_events(&look, &changes, &BTreeMap::new());
         let (parkings, parked) = self.parkings(&look, &changes).await?;
         events.extend(parked);
-        events.push(self.finished_event(status, None, &look.wanted, &changes));
+        events.push(self.finished_event(status, None, &look, &changes));
         let message = held_message(plan);
         let settle = Settle::Done {
             claimed: self.state.wanted,
@@ -334,6 +389,7 @@ impl Context<'_> {
             if record.outcome != Outcome::Open {
                 continue;
             }
+            bodies.extend(self.body_before(look, record));
             let changes_it = matches!(record.action, Action::Update | Action::Replace);
             if let Some(body) = previous.get(key).filter(|_| changes_it) {
                 undo.push(Undo {
@@ -364,18 +420,13 @@ impl Context<'_> {
             .filter(|record| record.outcome == Outcome::Open)
             .map(|record| json!([record.action, record.object, record.before, record.after]))
             .collect();
-        let mut event = self.event(
-            EventType::RunIntended,
-            json!({
-                "trigger": self.trigger,
-                "source": self.source(Some(&look.wanted.revision)),
-                "plan": plan.hash(),
-                "gateway": look.observation.version,
-                "approved": look.approved().map(|approved| approved.parked.hash),
-                "changes": intended,
-            }),
-        );
-        event.people = self.people(Some(&look.wanted.author));
+        let payload = json!({
+            "approved": look.approved().map(|approved| approved.parked.hash),
+            "changes": intended,
+        });
+        let event = self.event(EventType::RunIntended, payload);
+        let mut event = self.of_look(event, look);
+        event.people = self.people_of(look);
         let new_run = self.new_run(
             Some(look.wanted.revision.clone()),
             Some(plan),
@@ -395,15 +446,29 @@ impl Context<'_> {
         Ok(())
     }
 
+    /// What is to be overwritten or deleted, masked, so that the history can show it later.
+    fn body_before(&self, look: &Look, record: &ChangeRecord) -> Option<Body> {
+        let before = record.before?;
+        let wanted = look.wanted.desired.get(&record.object);
+        let references = wanted.is_some_and(|wanted| wanted.references);
+        let masker = &self.app.masker;
+        let body = look.observation.text(&record.object, masker, references)?;
+        (body.digest == before).then_some(body)
+    }
+
     pub(super) async fn record_outcome(
         self,
         look: &Look,
-        changes: Vec<ChangeRecord>,
-        inventory: Vec<InventoryChange>,
-        bodies: Vec<Body>,
+        written: Written,
         message: Option<String>,
         again: bool,
     ) -> Result<Report, RunError> {
+        let Written {
+            changes,
+            took,
+            inventory,
+            bodies,
+        } = written;
         let now = self.app.now();
         let status = status_of(&look.plan, &changes);
         let failures: Vec<String> = changes
@@ -430,10 +495,10 @@ impl Context<'_> {
         let again_at = again.then(|| now + backoff(attempt));
         let settled = matches!(status, RunStatus::Succeeded | RunStatus::Parked)
             .then(|| look.wanted.revision.clone());
-        let mut events = self.change_events(&changes);
+        let mut events = self.change_events(look, &changes, &took);
         let (parkings, parked) = self.parkings(look, &changes).await?;
         events.extend(parked);
-        events.push(self.finished_event(status, message.as_deref(), &look.wanted, &changes));
+        events.push(self.finished_event(status, message.as_deref(), look, &changes));
         let settle = match again_at {
             Some(not_before) => Settle::Retry {
                 attempt,
@@ -715,10 +780,20 @@ impl Context<'_> {
         }
     }
 
-    fn change_events(&self, changes: &[ChangeRecord]) -> Vec<NewEvent> {
+    /// One event a change, in the plan's order.
+    fn change_events(
+        &self,
+        look: &Look,
+        changes: &[ChangeRecord],
+        took: &BTreeMap<usize, i64>,
+    ) -> Vec<NewEvent> {
+        let held = look.plan.held.iter().map(|held| &held.change);
+        let planned = look.plan.changes().chain(held);
         changes
             .iter()
-            .map(|record| {
+            .zip(planned)
+            .enumerate()
+            .map(|(position, (record, planned))| {
                 let event_type = match record.outcome {
                     Outcome::Applied if record.reason == REBASED => EventType::GatewayRebased,
                     Outcome::Applied => EventType::ChangeApplied,
@@ -735,6 +810,14 @@ impl Context<'_> {
                     "outcome": record.outcome,
                     "reason": record.reason,
                     "message": record.message,
+                    "drifted": planned.drifted,
+                    "duration": took.get(&position),
+                    "trigger": self.trigger,
+                    "attempt": self.state.attempt + 1,
+                    "source": self.source_of(look, &record.object, planned.path.as_deref()),
+                    "plan": look.plan.hash(),
+                    "gateway": look.observation.version,
+                    "node": self.course.is_shared.then_some(&self.stack.target.address),
                 });
                 NewEvent {
                     object: Some(record.object.clone()),
@@ -744,28 +827,44 @@ impl Context<'_> {
             .collect()
     }
 
+    /// Where an object stands in Git, and the delivery that announced it last.
+    fn source_of(&self, look: &Look, key: &ObjectKey, path: Option<&str>) -> Value {
+        let wanted = look.wanted.desired.get(key);
+        let owned = look.inventory.get(key);
+        let path = wanted
+            .map(|wanted| wanted.object.path.as_str())
+            .or(path)
+            .or_else(|| owned?.path.as_deref());
+        json!({
+            "repository": self.stack.repository,
+            "branch": self.stack.branch.as_str(),
+            "revision": look.wanted.revision,
+            "path": path,
+            "blob": path.and_then(|path| look.wanted.blobs.get(path)),
+            "delivery": self.deliveries.last().map(|delivery| &delivery.id),
+        })
+    }
+
     fn finished_event(
         &self,
         status: RunStatus,
         message: Option<&str>,
-        wanted: &Wanted,
+        look: &Look,
         changes: &[ChangeRecord],
     ) -> NewEvent {
         let mut outcomes: BTreeMap<&str, usize> = BTreeMap::new();
         for record in changes {
             *outcomes.entry(record.outcome.as_str()).or_default() += 1;
         }
-        let mut event = self.event(
-            EventType::RunFinished,
-            json!({
-                "status": status,
-                "trigger": self.trigger,
-                "source": self.source(Some(&wanted.revision)),
-                "outcomes": outcomes,
-                "message": message,
-            }),
-        );
-        event.people = self.people(Some(&wanted.author));
+        let payload = json!({
+            "status": status,
+            "outcomes": outcomes,
+            "message": message,
+            "duration": self.app.now() - self.started_at,
+        });
+        let event = self.event(EventType::RunFinished, payload);
+        let mut event = self.of_look(event, look);
+        event.people = self.people_of(look);
         event
     }
 

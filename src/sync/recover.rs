@@ -18,13 +18,16 @@ use super::{
 use crate::{
     app::{App, Target},
     domain::{
-        audit::event::{Actor, EventType, NewEvent},
+        audit::{
+            event::{EventType, NewEvent},
+            trace::TraceId,
+        },
         inventory::{Inventory, Owned},
         object::{Kind, Object, ObjectKey},
         plan::{Change, PreparedDesired},
         run::{Action, ChangeRecord, Outcome, RunStatus},
     },
-    store::{ChangeOutcome, Finish, Intent, InventoryChange, OpenRun, Parkings, Settle},
+    store::{self, ChangeOutcome, Finish, Intent, InventoryChange, OpenRun, Parkings, Settle},
 };
 
 /// Resolves every open run of a target.
@@ -118,7 +121,8 @@ async fn give_up(app: &App, holding: &Holding, open: &OpenRun) -> Result<(), Run
             message: Some(message.clone()),
         })
         .collect();
-    let payload = json!({"status": RunStatus::Interrupted, "message": message});
+    let events = vec![finished(app, open, &message, &[])];
+    let events = as_intended(app, open, events).await?;
     let finish = Finish {
         status: RunStatus::Interrupted,
         message: Some(message.clone()),
@@ -132,7 +136,7 @@ async fn give_up(app: &App, holding: &Holding, open: &OpenRun) -> Result<(), Run
         stands: None,
         node: None,
         parkings: Parkings::new(),
-        events: vec![event(app, open, EventType::RunFinished, payload)],
+        events,
     };
     app.store
         .finish_run(holding.lease(), &open.run.id, &finish)
@@ -257,13 +261,10 @@ async fn put_back(
             .put_back
             .insert(broken.object.clone(), broken.body.clone());
     }
+    let payload = json!({"repair": mending.objects()});
+    let events = vec![event(app, open, EventType::RunIntended, payload)];
     let intent = Intent {
-        events: vec![event(
-            app,
-            open,
-            EventType::RunIntended,
-            json!({"repair": mending.objects()}),
-        )],
+        events: as_intended(app, open, events).await?,
         ..Intent::default()
     };
     app.store
@@ -386,6 +387,7 @@ async fn record(
             "before": record.before,
             "after": record.after,
             "outcome": outcome,
+            "reason": record.reason,
             "message": message,
         });
         events.push(NewEvent {
@@ -400,12 +402,8 @@ async fn record(
     }
     let message =
         "the worker died, or lost the target, before the outcome was on record".to_owned();
-    events.push(event(
-        app,
-        open,
-        EventType::RunFinished,
-        json!({"status": RunStatus::Interrupted, "message": message}),
-    ));
+    events.push(finished(app, open, &message, &outcomes));
+    let events = as_intended(app, open, events).await?;
     let finish = Finish {
         status: RunStatus::Interrupted,
         message: Some(message.clone()),
@@ -511,12 +509,58 @@ fn as_change(record: &ChangeRecord) -> Change {
     }
 }
 
+/// The event that ends an interrupted run.
+fn finished(app: &App, open: &OpenRun, message: &str, outcomes: &[ChangeOutcome]) -> NewEvent {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for each in outcomes {
+        *counts.entry(each.outcome.as_str()).or_default() += 1;
+    }
+    let payload = json!({
+        "status": RunStatus::Interrupted,
+        "outcomes": counts,
+        "message": message,
+        "duration": app.now() - open.run.started_at,
+        "interrupted": open.run.worker,
+        "config": app.config_hash,
+    });
+    event(app, open, EventType::RunFinished, payload)
+}
+
+/// With what led to the run, as its intent has it: the trace goes on after a crash.
+async fn as_intended(
+    app: &App,
+    open: &OpenRun,
+    events: Vec<NewEvent>,
+) -> store::Result<Vec<NewEvent>> {
+    let intended = [EventType::RunIntended];
+    let found = app
+        .store
+        .events_after(-1, &intended, Some(&open.run.id), 1)
+        .await?;
+    let found = found.first();
+    let intended: Value = found
+        .and_then(|event| serde_json::from_str(&event.payload).ok())
+        .unwrap_or_default();
+    let trace = intended.get("trace").and_then(Value::as_str);
+    let trace: Option<TraceId> = trace.and_then(|trace| trace.parse().ok());
+    let source = intended.get("source");
+    let with = |event: NewEvent| {
+        event
+            .traced(trace.as_ref())
+            .with("trigger", open.run.trigger)
+            .with("attempt", open.run.attempt + 1)
+            .with("source", source)
+            .with("plan", open.run.plan_hash)
+            .with("gateway", &open.run.gateway_version)
+    };
+    Ok(events.into_iter().map(with).collect())
+}
+
 fn event(app: &App, open: &OpenRun, event_type: EventType, payload: Value) -> NewEvent {
-    let actor = Actor::new("worker", app.worker.clone());
     NewEvent {
         target: Some(open.run.target.clone()),
         stack: Some(open.run.stack.clone()),
         run: Some(open.run.id.clone()),
-        ..NewEvent::new(event_type, app.now(), actor, payload)
+        ..app.event(event_type, app.actor(), payload)
     }
 }

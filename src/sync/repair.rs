@@ -274,6 +274,8 @@ pub(super) struct Account {
     pub(super) done: Vec<Done>,
     /// What was live before, of what is changed or made anew.
     pub(super) previous: BTreeMap<ObjectKey, Value>,
+    /// How long the requests took: microseconds, by position.
+    pub(super) took: BTreeMap<usize, i64>,
     /// Created objects that the gateway took and did not load.
     pub(super) lost: BTreeSet<usize>,
     /// Changes that were dealt with after an earlier wave.
@@ -288,6 +290,7 @@ impl Account {
             done: vec![Done::open(); changes.len()],
             changes,
             previous,
+            took: BTreeMap::new(),
             lost: BTreeSet::new(),
             mended: BTreeSet::new(),
             told: BTreeSet::new(),
@@ -358,8 +361,9 @@ impl Context<'_> {
             (self.progress)("putting back what the change took down");
             let positions: Vec<usize> = cures.iter().map(|(position, _)| *position).collect();
             let payload = json!({"repair": mending.objects(), "positions": positions});
+            let intended = self.event(EventType::RunIntended, payload);
             let intent = Intent {
-                events: vec![self.event(EventType::RunIntended, payload)],
+                events: vec![self.of_look(intended, look)],
                 ..Intent::default()
             };
             self.app
@@ -556,6 +560,7 @@ fn cures(
         previous,
         lost,
         mended,
+        took: _,
         told: _,
     } = account;
     let before = &look.observation.live;

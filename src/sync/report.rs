@@ -21,7 +21,7 @@ use super::{lease::Holding, look, run::backoff};
 use crate::{
     app::{App, Sink, Stack, Tells},
     domain::{
-        audit::event::{Actor, EventType, NewEvent},
+        audit::event::{EventType, NewEvent},
         notice::{self, Around, DETAILS, Entry, MARKS, Mark, NEWS, Notice},
         revision::Revision,
     },
@@ -310,12 +310,7 @@ async fn skip_old(
         cursor,
         problem,
         at: now,
-        events: vec![NewEvent::new(
-            EventType::NoticeFailed,
-            now,
-            actor(app),
-            payload,
-        )],
+        events: vec![app.event(EventType::NoticeFailed, app.actor(), payload)],
     };
     change(app, sink, holding, &gave_up).await?;
     Ok(true)
@@ -430,10 +425,6 @@ impl Message {
     }
 }
 
-fn actor(app: &App) -> Actor {
-    Actor::new("worker", app.worker.clone())
-}
-
 /// The event that says that a message was given up on.
 fn gave_up(app: &App, sink: &Sink, message: &Message, problem: &str) -> NewEvent {
     let payload = |what: &str, hash| {
@@ -450,20 +441,18 @@ fn gave_up(app: &App, sink: &Sink, message: &Message, problem: &str) -> NewEvent
             target: notice.target.clone(),
             stack: notice.stack.clone(),
             run: notice.run.clone(),
-            ..NewEvent::new(
+            ..app.event(
                 EventType::NoticeFailed,
-                app.now(),
-                actor(app),
+                app.actor(),
                 payload(notice.news.as_str(), notice.hash),
             )
         },
         Message::Mark { mark, .. } => NewEvent {
             stack: Some(mark.stack.clone()),
             run: mark.run.clone(),
-            ..NewEvent::new(
+            ..app.event(
                 EventType::NoticeFailed,
-                app.now(),
-                actor(app),
+                app.actor(),
                 payload(&format!("status of {}", mark.revision), mark.hash),
             )
         },
@@ -545,7 +534,7 @@ async fn compare(app: &App, stack: &Stack, trace: &Trace) -> store::Result<()> {
     let event = NewEvent {
         target: Some(stack.target.name.clone()),
         stack: Some(stack.name.clone()),
-        ..NewEvent::new(EventType::HistoryBehind, app.now(), actor(app), payload)
+        ..app.event(EventType::HistoryBehind, app.actor(), payload)
     };
     let (now, target) = (app.now(), stack.target.name.clone());
     app.store

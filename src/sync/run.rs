@@ -15,14 +15,14 @@ use super::{
     look::{self, Look, LookError, Wanted},
     nodes::{self, Course, Ended},
     observe::{self, Observation},
-    record::records,
+    record::{Written, records},
     repair::Account,
     witness,
 };
 use crate::{
-    app::{App, Stack},
+    app::{App, Stack, new_trace},
     domain::{
-        audit::event::Person,
+        audit::{event::Asker, trace::TraceId},
         object::{Kind, ObjectKey},
         plan::{Change, Plan},
         revision::Revision,
@@ -130,7 +130,9 @@ pub(super) struct Context<'a> {
     pub(super) deliveries: Vec<Delivery>,
     pub(super) started_at: i64,
     /// Who asked for it by hand.
-    pub(super) operator: Option<Person>,
+    pub(super) operator: Option<Asker>,
+    /// What binds it to the push or the request that it follows from.
+    pub(super) trace: TraceId,
     pub(super) progress: Progress<'a>,
     /// The nodes before this one, on a target of several.
     pub(super) course: &'a Course,
@@ -145,7 +147,7 @@ pub async fn run_stack(
     holding: &Holding,
     stack: &Stack,
     state: &StackState,
-    operator: Option<Person>,
+    operator: Option<Asker>,
     progress: Progress<'_>,
 ) -> Result<Report, RunError> {
     let started_at = app.now();
@@ -171,6 +173,12 @@ pub async fn run_stack(
     } else {
         Trigger::Push
     };
+    let asked = operator.as_ref().and_then(|by| by.trace.clone());
+    let pushed = deliveries.last().and_then(|last| last.trace.clone());
+    let trace = asked
+        .or(pushed)
+        .or_else(|| state.pending_trace.clone())
+        .unwrap_or_else(new_trace);
     // What goes wrong before any node is asked concerns all of them.
     let context = Context {
         app,
@@ -182,6 +190,7 @@ pub async fn run_stack(
         deliveries,
         started_at,
         operator,
+        trace,
         progress,
         course: &nodes::ALONE,
         node_problem: None,
@@ -281,6 +290,7 @@ impl Context<'_> {
                 deliveries: self.deliveries.clone(),
                 started_at: self.app.now(),
                 operator: self.operator.clone(),
+                trace: self.trace.clone(),
                 progress: self.progress,
                 course: &course,
                 node_problem: states.get(&node.node).and_then(|node| node.problem.clone()),
@@ -314,7 +324,7 @@ impl Context<'_> {
         moving: &mut BTreeSet<String>,
     ) -> Result<(Report, bool), RunError> {
         (self.progress)("reading what the gateway runs");
-        let author = wanted.author.clone();
+        let commit = wanted.commit.clone();
         let revision = wanted.revision.clone();
         let target = &self.stack.target;
         let is_open = self.course.is_shared
@@ -336,7 +346,7 @@ impl Context<'_> {
             Ok(look) => look,
             Err(error) => {
                 let is_unreachable = error.is_unreachable();
-                let report = self.failed(Some(revision), Some(&author), &error).await?;
+                let report = self.failed(Some(revision), Some(&commit), &error).await?;
                 return Ok((report, is_unreachable));
             }
         };
@@ -403,9 +413,9 @@ impl Context<'_> {
             Ok(previous) => previous,
             Err(error) => {
                 let error = LookError::target(self.stack, error);
-                let author = look.wanted.author.clone();
+                let commit = look.wanted.commit.clone();
                 let revision = Some(look.wanted.revision.clone());
-                return self.failed(revision, Some(&author), &error).await;
+                return self.failed(revision, Some(&commit), &error).await;
             }
         };
         self.previous_from_git(&look, &mut previous).await;
@@ -438,7 +448,11 @@ impl Context<'_> {
                     account.lost.insert(span.start + place);
                 }
             }
-            account.done[span].clone_from_slice(&judged);
+            account.done[span.clone()].clone_from_slice(&judged);
+            let took = sent.took.iter();
+            account
+                .took
+                .extend(took.map(|(place, took)| (span.start + place, *took)));
             if let Some(error) = &sent.broken {
                 message = Some(format!("the target {}: {error}", target.name));
             }
@@ -458,6 +472,7 @@ impl Context<'_> {
         let observation = latest.as_ref().unwrap_or(&look.observation);
         let mut inventory = Vec::new();
         let mut bodies = Vec::new();
+        let took = account.took;
         for (record, done) in changes.iter_mut().zip(account.done) {
             record.outcome = done.outcome;
             record.message = done.message;
@@ -466,8 +481,13 @@ impl Context<'_> {
         self.refresh_listed(&look, observation, &mut inventory);
         crate::crash::point("before-outcome");
         let again = message.is_some();
-        self.record_outcome(&look, changes, inventory, bodies, message, again)
-            .await
+        let written = Written {
+            changes,
+            took,
+            inventory,
+            bodies,
+        };
+        self.record_outcome(&look, written, message, again).await
     }
 
     /// What is to be made anew where something else still stands is not sent.

@@ -21,7 +21,7 @@ use crate::{
     app::{App, Stack},
     config::DriftPolicy,
     domain::{
-        audit::event::{Actor, EventType, NewEvent},
+        audit::event::{EventType, NewEvent},
         canonical::Digest,
         object::Kind,
         plan::{Change, REBASED},
@@ -227,11 +227,10 @@ async fn note(
             "in_step_until": state.drift_checked_at.max(state.settled_at),
             "by": "not by a run of this installation",
         });
-        let actor = Actor::new("worker", app.worker.clone());
         let event = NewEvent {
             target: Some(stack.target.name.clone()),
             stack: Some(stack.name.clone()),
-            ..NewEvent::new(EventType::DriftObserved, app.now(), actor, payload)
+            ..app.event(EventType::DriftObserved, app.actor(), payload)
         };
         app.store.record_events(&[event]).await?;
     }

@@ -9,9 +9,10 @@ use serde_json::json;
 use crate::{
     app::App,
     domain::{
-        audit::event::{Actor, EventType, NewEvent, Person},
+        audit::event::{Actor, Asker, EventType, Person},
         token::{Presented, Refusal, Scope, Token, mint},
     },
+    message::Origin,
     store,
 };
 
@@ -31,6 +32,23 @@ pub struct Caller {
     pub person: String,
     /// The id of the token.
     pub token: String,
+    /// Where they called from, if they called.
+    pub origin: Origin,
+}
+
+impl Caller {
+    /// The caller as one who asks for something.
+    pub fn asker(&self, kind: &str) -> Asker {
+        Asker {
+            person: Person {
+                login: Some(self.person.clone()),
+                ..Person::default()
+            },
+            address: self.origin.address.map(|address| address.to_string()),
+            actor: Actor::new(kind, self.token.clone()),
+            trace: self.origin.trace.clone(),
+        }
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -77,7 +95,7 @@ pub async fn create(
         "expires_at": token.expires_at,
         "note": token.note,
     });
-    let mut event = NewEvent::new(EventType::TokenCreated, token.created_at, actor, payload);
+    let mut event = app.event(EventType::TokenCreated, actor, payload);
     event.people = people(&token, operator);
     app.store.create_token(&token, &event).await?;
     Ok((token, text.into()))
@@ -89,8 +107,7 @@ pub async fn revoke(app: &App, id: &str, actor: Actor, operator: Person) -> stor
         return Ok(false);
     };
     let now = app.now();
-    let payload = json!({"token": token.id});
-    let mut event = NewEvent::new(EventType::TokenRevoked, now, actor, payload);
+    let mut event = app.event(EventType::TokenRevoked, actor, json!({"token": token.id}));
     event.people = people(&token, operator);
     app.store.revoke_token(id, now, &event).await
 }
@@ -106,13 +123,16 @@ fn people(token: &Token, operator: Person) -> Vec<(String, Person)> {
     ]
 }
 
-/// Checks a token against the database and the configuration.
-pub async fn sign_in(app: &App, text: &str, scope: Scope) -> Result<Caller, SignInError> {
+/// Checks a token against the database and the configuration; one of the scopes is enough.
+pub async fn sign_in(app: &App, text: &str, scopes: &[Scope]) -> Result<Caller, SignInError> {
     let shown = Presented::parse(text).ok_or(Refusal::Malformed)?;
     let token = app.store.token(&shown.id).await?;
     let token = token.ok_or(Refusal::Unknown)?;
     let now = app.now();
-    token.opens(&shown, scope, now)?;
+    let opened = scopes.iter().map(|&scope| token.opens(&shown, scope, now));
+    opened
+        .reduce(Result::or)
+        .unwrap_or(Err(Refusal::OutOfScope))?;
     if !app.people.contains_key(&token.person) {
         return Err(Refusal::NoPerson.into());
     }
@@ -120,5 +140,6 @@ pub async fn sign_in(app: &App, text: &str, scope: Scope) -> Result<Caller, Sign
     Ok(Caller {
         person: token.person,
         token: token.id,
+        origin: Origin::default(),
     })
 }

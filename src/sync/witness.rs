@@ -14,10 +14,7 @@ use tracing::error;
 
 use crate::{
     app::App,
-    domain::{
-        audit::event::{Actor, EventType, NewEvent},
-        canonical::Digest,
-    },
+    domain::{audit::event::EventType, canonical::Digest},
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,9 +40,8 @@ pub async fn check(app: &App) -> anyhow::Result<()> {
              older backup. Deletions wait until `lockstep recover TARGET` for each target",
             path.display()
         );
-        let actor = Actor::new("worker", app.worker.clone());
         let payload = json!({"told": told, "found": size});
-        let event = NewEvent::new(EventType::HistoryBehind, app.now(), actor, payload);
+        let event = app.event(EventType::HistoryBehind, app.actor(), payload);
         let targets: Vec<String> = app.targets.keys().cloned().collect();
         let now = app.now();
         app.store

@@ -24,7 +24,7 @@ use super::{
 use crate::{
     app::{App, Queue},
     domain::{
-        audit::event::{Actor, EventType, NewEvent, Person},
+        audit::event::{Actor, EventType, NewEvent, Person, callers},
         run::RunStatus,
     },
     message::{Delivered, Message, Refused},
@@ -101,13 +101,8 @@ pub async fn take_messages(
 
 async fn set_aside_event(app: &App, reason: &str) -> store::Result<()> {
     error!(reason, "a queue message cannot be read; it is set aside");
-    let actor = Actor::new("worker", app.worker.clone());
-    let event = NewEvent::new(
-        EventType::MessageSetAside,
-        app.now(),
-        actor,
-        json!({"reason": reason}),
-    );
+    let payload = json!({"reason": reason});
+    let event = app.event(EventType::MessageSetAside, app.actor(), payload);
     app.store.record_events(&[event]).await
 }
 
@@ -130,7 +125,8 @@ async fn record_refused(app: &App, refused: &Refused) -> store::Result<()> {
         "counts": refused.counts,
         "receiver": refused.receiver,
     });
-    let event = NewEvent::new(EventType::DeliveriesRefused, app.now(), actor, payload);
+    let mut event = app.event(EventType::DeliveriesRefused, actor, payload);
+    event.people = callers(refused.addresses.keys());
     app.store.record_events(&[event]).await
 }
 
@@ -141,7 +137,8 @@ async fn record_delivery(app: &App, delivered: Delivered) -> store::Result<Vec<S
         event,
         body_sha256,
         received_at,
-        ..
+        origin,
+        delivery: _,
     } = delivered;
     let mut delivery = Delivery {
         id,
@@ -156,6 +153,7 @@ async fn record_delivery(app: &App, delivered: Delivered) -> store::Result<Vec<S
         pusher: None,
         body_sha256,
         received_at,
+        trace: origin.trace,
     };
     let mut stacks = Vec::new();
     let mut ignored_because = None;
@@ -190,7 +188,8 @@ async fn record_delivery(app: &App, delivered: Delivered) -> store::Result<Vec<S
             ignored_because = Some("not a push");
         }
     }
-    let event = delivery_event(app, &delivery, &stacks, ignored_because);
+    let mut event = delivery_event(app, &delivery, &stacks, ignored_because);
+    event.people.extend(callers(origin.address));
     let recorded = app
         .store
         .record_delivery(&delivery, &stacks, app.now(), &event)
@@ -237,7 +236,9 @@ fn delivery_event(
         "ignored": ignored_because,
     });
     let actor = Actor::new("webhook", delivery.webhook.clone());
-    let mut event = NewEvent::new(event_type, app.now(), actor, payload);
+    let mut event = app
+        .event(event_type, actor, payload)
+        .traced(delivery.trace.as_ref());
     // An event about one stack can be found by it.
     if let [only] = stacks {
         event.stack = Some(only.stack.clone());
@@ -251,7 +252,12 @@ fn delivery_event(
 
 fn person(person: webhook::Person) -> Person {
     let webhook::Person { name, login, email } = person;
-    Person { name, login, email }
+    Person {
+        name,
+        login,
+        email,
+        address: None,
+    }
 }
 
 fn commit(commit: webhook::Commit) -> CommitRef {
@@ -261,8 +267,8 @@ fn commit(commit: webhook::Commit) -> CommitRef {
         message: commit.message,
         author: has_author.then_some(Person {
             name: commit.author_name,
-            login: None,
             email: commit.author_email,
+            ..Person::default()
         }),
     }
 }

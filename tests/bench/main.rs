@@ -7,6 +7,8 @@
 #![expect(clippy::unwrap_used, reason = "a benchmark may panic")]
 
 mod apply;
+mod audit;
+mod history;
 mod ingest;
 mod manifests;
 mod plan;
@@ -34,6 +36,13 @@ fn main() {
     }
     if wants("manifests") {
         manifests::run();
+    }
+    if wants("audit") {
+        runtime.block_on(audit::run());
+    }
+    // Fills a database, so only by its name.
+    if chosen.iter().any(|chosen| chosen == "history") {
+        runtime.block_on(history::run());
     }
     if wants("plan") {
         runtime.block_on(plan::run());

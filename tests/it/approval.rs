@@ -17,7 +17,7 @@ use reqwest::{Client, Method};
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
-use crate::support::app::{Mode, TestApp, classic, oas, policy, push_body};
+use crate::support::app::{Mode, TestApp, asker, classic, oas, policy, push_body};
 
 crate::in_both_modes! {
     an_approval_lets_exactly_what_was_held_back_go,
@@ -29,6 +29,9 @@ crate::in_both_modes! {
     two_people_are_needed_where_the_stack_says_so,
     an_approval_that_ran_out_lets_nothing_go,
     a_rejection_stands_until_its_giver_approves,
+    who_pushed_it_may_take_a_rejection_back,
+    what_was_changed_by_hand_since_needs_a_new_approval,
+    what_no_database_takes_is_refused_before_it,
     what_was_carried_out_needs_a_new_approval_when_it_comes_again,
     a_run_that_fails_keeps_the_approval,
     without_a_token_it_counts_only_where_the_stack_allows_it,
@@ -425,6 +428,71 @@ async fn a_rejection_stands_until_its_giver_approves(mode: Mode) {
     app.finish().await;
 }
 
+async fn who_pushed_it_may_take_a_rejection_back(mode: Mode) {
+    let app = shop(mode, PEOPLE).await;
+    let run_id = park(&app).await;
+    assert_eq!(approve(&app, "ada", &run_id).await.0, 403, "ada pushed it");
+    assert_eq!(decide(&app, "ada", &run_id, "reject").await.0, 200);
+    assert_eq!(
+        approve(&app, "grace", &run_id).await.1["verdict"],
+        "rejected"
+    );
+    let (status, body) = approve(&app, "ada", &run_id).await;
+    assert_eq!((status, &body["counts"]), (200, &json!(false)));
+    assert_eq!(body["verdict"], "approved", "by grace");
+    assert_eq!(run(&app).await.status, RunStatus::Succeeded);
+    app.finish().await;
+}
+
+async fn what_was_changed_by_hand_since_needs_a_new_approval(mode: Mode) {
+    let app = shop(mode, PEOPLE).await;
+    let run_id = park(&app).await;
+    assert_eq!(
+        approve(&app, "grace", &run_id).await.1["verdict"],
+        "approved"
+    );
+    let mut body = app.gateway.live_classic("two").unwrap();
+    body["proxy"]["target_url"] = json!("http://by-hand");
+    app.gateway.put_api_by_hand(&body);
+    app.gateway.reload_now().await;
+    let report = run(&app).await;
+    assert_eq!(report.status, RunStatus::Parked);
+    assert!(app.gateway.live_classic("two").is_some());
+    let held = &report.plan.unwrap().held;
+    let two = held.iter().find(|held| held.change.object.id == "two");
+    assert!(
+        two.unwrap()
+            .change
+            .reason
+            .contains("changed on the gateway"),
+        "{held:#?}"
+    );
+    let voided = payloads(&app, "plan.voided").await;
+    assert_eq!(
+        voided[0]["difference"]["altered"],
+        json!([{"action": "delete", "object": "classic/two"}])
+    );
+    approve(&app, "grace", &report.run.unwrap()).await;
+    assert_eq!(run(&app).await.status, RunStatus::Succeeded);
+    app.finish().await;
+}
+
+async fn what_no_database_takes_is_refused_before_it(mode: Mode) {
+    let app = shop(mode, PEOPLE).await;
+    let run_id = park(&app).await;
+    let token = token_for(&app, "grace", &[Scope::Approve]).await;
+    for reason in ["nothing\u{0}", "one line\nand another", "\u{1b}[31mred"] {
+        let path = format!("/api/v1/runs/{run_id}/approve");
+        let (status, body) = ask(&app, &token, &path, &json!({"reason": reason})).await;
+        assert_eq!(status, 422, "{reason:?}: {body}");
+    }
+    let path = "/api/v1/runs/%00/approve";
+    let (status, body) = ask(&app, &token, path, &json!({"reason": "it is meant"})).await;
+    assert_eq!(status, 404, "{body}");
+    assert!(waiting(&app).await.unwrap().decisions.is_empty());
+    app.finish().await;
+}
+
 async fn what_was_carried_out_needs_a_new_approval_when_it_comes_again(mode: Mode) {
     let app = shop(mode, PEOPLE).await;
     let first = park(&app).await;
@@ -481,9 +549,8 @@ async fn a_run_that_fails_keeps_the_approval(mode: Mode) {
 async fn local(app: &TestApp, user: &str, run: &RunId) -> Result<Weight, DecideError> {
     let voice = Voice {
         by: Approver::Local(user.to_owned()),
-        actor: Actor::new("cli", "test"),
+        asker: asker(user),
         token: None,
-        person: Person::default(),
     };
     let decided = approval::decide(&app.app, run, Choice::Approve, voice, "it is meant").await?;
     Ok(decided.weight)

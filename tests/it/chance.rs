@@ -362,7 +362,9 @@ impl World {
                 upstream(live) == wanted.target
                     && live["proxy"]["listen_path"] == wanted.path.as_str()
             });
-            let is_told = said.contains(&format!("/{id} "));
+            let is_told = [" ", ","]
+                .iter()
+                .any(|end| said.contains(&format!("/{id}{end}")));
             assert!(
                 is_right || is_told,
                 "{id} should be {wanted:?}, is {live:?}, and nobody says so: {said}\n{:?}",

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lockstep::sandbox::gateway::{Gateway, GatewayOptions, Seen};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::{
@@ -110,6 +110,9 @@ fn help_of_every_command_teaches() {
         "token",
         "status",
         "history",
+        "as-of",
+        "trace",
+        "report",
         "show",
         "audit",
         "sandbox",
@@ -666,4 +669,186 @@ fn the_demo_holds_with_nothing_installed() {
     }
     // It worked in a temporary folder, and nothing is left behind here.
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn a_node_that_is_down_hides_none_of_the_others() {
+    let desk = Desk::new().await;
+    let named =
+        classic("a", "/a/", "http://a").replace("\"name\":\"a\"", "\"name\":\"a \\u001b[31m\"");
+    desk.repo.write("a.json", named);
+    desk.repo.commit("one");
+    assert_eq!(desk.run(&["sync", "shop"]).await.0, 0);
+    let path = desk.folder.path().join("lockstep.toml");
+    let url = desk.gateway.url();
+    let text = std::fs::read_to_string(&path).unwrap();
+    let two = text.replace(
+        &format!("[\"{url}\"]"),
+        &format!("[\"{url}\", \"http://127.0.0.1:1\"]"),
+    );
+    std::fs::write(&path, two).unwrap();
+    desk.gateway.remove_by_hand("a");
+    desk.gateway.reload_now().await;
+    for (arguments, shown) in [
+        (vec!["plan", "shop"], "create classic/a"),
+        (vec!["drift"], "classic/a removed from the gateway"),
+        (vec!["status", "--objects"], "not on the gateway"),
+    ] {
+        let (code, out, err) = desk.run(&arguments).await;
+        assert_eq!(code, 1, "{arguments:?}: {out}{err}");
+        assert!(out.contains(shown), "{arguments:?}: {out}");
+        assert!(
+            err.contains("http://127.0.0.1:1: ") || err.contains("127.0.0.1:1: "),
+            "{err}"
+        );
+        let arguments = [arguments, vec!["--output", "json"]].concat();
+        let (code, out, _) = desk.run(&arguments).await;
+        let data: Value = serde_json::from_str(&out).unwrap();
+        assert_eq!(
+            (code, &data["unreached"][0]["node"]),
+            (1, &json!("127.0.0.1:1"))
+        );
+    }
+    desk.run(&["sync", "shop"]).await;
+    let (_, out, _) = desk.run(&["status", "--objects"]).await;
+    assert!(out.contains("a \\u{1b}[31m"), "{out}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one desk for all that an auditor asks"
+)]
+async fn an_auditor_asks_for_runs_changes_the_past_and_a_report() {
+    let desk = Desk::new().await;
+    desk.repo
+        .write("orders.json", oas("orders", "/orders/", "http://one.test/"))
+        .write(
+            "apis/users.json",
+            classic("users", "/users/", "http://one.test/"),
+        );
+    desk.repo.commit("=cmd|' /C calc'!A0 (#7)");
+    assert_eq!(desk.run(&["sync", "shop"]).await.0, 0);
+    desk.repo.write(
+        "apis/users.json",
+        classic("users", "/users/", "http://two.test/"),
+    );
+    desk.repo.commit("Second");
+    assert_eq!(desk.run(&["sync", "shop"]).await.0, 0);
+    let head = desk.repo.head();
+
+    for (list, count) in [
+        ("runs", 2),
+        ("changes", 3),
+        ("objects", 2),
+        ("deliveries", 0),
+        ("approvals", 0),
+    ] {
+        let (code, found) = desk.json(&["history", list]).await;
+        assert_eq!(code, 0);
+        assert_eq!(
+            found[list].as_array().unwrap().len(),
+            count,
+            "{list}: {found}"
+        );
+        assert_eq!(desk.run(&["history", list]).await.0, 0);
+    }
+    let (_, first) = desk.json(&["history", "runs", "--limit", "1"]).await;
+    let before = first["before"].as_str().unwrap();
+    let (_, second) = desk
+        .json(&["history", "runs", "--limit", "1", "--before", before])
+        .await;
+    assert_ne!(first["runs"][0]["run"], second["runs"][0]["run"]);
+    let (_, found) = desk
+        .json(&[
+            "history",
+            "changes",
+            "--commit",
+            &head[..8],
+            "--outcome",
+            "applied",
+        ])
+        .await;
+    assert_eq!(found["changes"][0]["object"], "classic/users");
+    for wrong in [
+        &["history", "runs", "--status", "fine"][..],
+        &["history", "--type", "no.such"],
+        &["history", "--before", "nonsense"],
+        &["history", "runs", "--commit", "abc"],
+        &["history", "--before", before, "--after", before],
+        &["report", "changes"],
+        &["report", "changes", "--quarter", "2026Q9"],
+        &["as-of", "production", "--at", "teatime"],
+        &["trace", "no/such/file"],
+    ] {
+        let (code, out, err) = desk.run(wrong).await;
+        assert_eq!((code, out.as_str()), (1, ""), "{wrong:?}");
+        assert!(err.contains("error: "), "{err}");
+    }
+
+    let (code, life) = desk
+        .json(&["history", "object", "production", "classic/users"])
+        .await;
+    assert_eq!(code, 0);
+    assert_eq!(life["chapters"].as_array().unwrap().len(), 2, "{life}");
+    let (_, out, _) = desk
+        .run(&["history", "object", "production", "classic/users"])
+        .await;
+    assert!(out.contains("http://two.test/"), "{out}");
+    for what in ["apis/users.json", "classic/users", &head[..9]] {
+        let (code, out, err) = desk.run(&["trace", what]).await;
+        assert_eq!(code, 0, "{err}");
+        assert!(
+            out.contains(&head[..8]) && out.contains("live"),
+            "{what}: {out}"
+        );
+    }
+
+    // The past as manifests: they describe what is live, with references for secrets.
+    let (code, past) = desk
+        .json(&["as-of", "production", "--at", "0m", "--into", "past"])
+        .await;
+    assert_eq!(code, 0, "{past}");
+    assert_eq!(past["files"].as_array().unwrap().len(), 2, "{past}");
+    assert!(
+        past["rests_on"][0]
+            .as_str()
+            .unwrap()
+            .contains("last looked at"),
+        "{past}"
+    );
+    let (code, out, err) = desk.run(&["validate", "past"]).await;
+    assert_eq!(code, 0, "{out}{err}");
+    let written = std::fs::read_to_string(desk.folder.path().join("past/apis/users.json"))
+        .unwrap_or_else(|error| panic!("{error}: {past}"));
+    assert!(
+        written.contains("http://two.test/") && written.contains("env://LOCKSTEP_"),
+        "{written}"
+    );
+    let (code, out, _) = desk.run(&["as-of", "production", "--at", "1d"]).await;
+    assert_eq!((code, out.as_str()), (0, ""));
+
+    let (code, csv, _) = desk
+        .run(&["report", "changes", "--since", "1d", "--csv"])
+        .await;
+    assert_eq!(code, 0);
+    let lines: Vec<&str> = csv.lines().collect();
+    assert_eq!(lines.len(), 4, "{csv}");
+    assert!(lines[1].starts_with("\"by-hand\""), "{csv}");
+    for cell in csv.split(&[',', '\n'][..]) {
+        assert!(
+            !cell.trim_start_matches('"').starts_with(['=', '+', '@']),
+            "{cell}"
+        );
+    }
+    let (code, report) = desk.json(&["report", "changes", "--since", "1d"]).await;
+    assert_eq!((code, &report["count"]), (0, &Value::from(3)), "{report}");
+    let (_, exported) = desk.json(&["history", "--type", "history.exported"]).await;
+    assert_eq!(
+        exported["events"].as_array().unwrap().len(),
+        3,
+        "{exported}"
+    );
+    let (code, _) = desk.json(&["audit", "verify"]).await;
+    assert_eq!(code, 0);
 }

@@ -19,8 +19,8 @@ use tempfile::TempDir;
 
 use crate::support::{
     app::{
-        FULL_NAME, GATEWAY_SECRET, Mode, Services, WEBHOOK_SECRET, classic, oas, policy, push_body,
-        services, sign,
+        FULL_NAME, GATEWAY_SECRET, Mode, Services, WEBHOOK_SECRET, classic, faults, oas, policy,
+        push_body, services, sign,
     },
     git_repo::GitRepo,
     process::{Server, source_files, until},
@@ -253,6 +253,7 @@ impl Around {
     /// What must hold whatever died.
     async fn check(&self, store: &Store) {
         store.verify_history().await.unwrap().unwrap();
+        assert_eq!(faults(store).await, Vec::<String>::new());
         let events = self.events(store).await;
         let mut recorded: BTreeMap<&str, usize> = BTreeMap::new();
         for (header, payload) in &events {

@@ -15,7 +15,7 @@ use lockstep::git::{
 };
 use secrecy::SecretString;
 use tempfile::TempDir;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::git_http::{GitHttp, Request, serve};
 use crate::support::git_repo::GitRepo;
@@ -899,6 +899,8 @@ async fn a_host_that_dribbles_its_headers_costs_the_timeout_and_no_more() {
     let url = format!("http://{}/repo.git", listener.local_addr().unwrap());
     let server = tokio::spawn(async move {
         let (mut client, _) = listener.accept().await.unwrap();
+        // An answer that comes before its question is another failure.
+        client.read_u8().await.unwrap();
         let mut clock = tokio::time::interval(Duration::from_millis(20));
         client
             .write_all(b"HTTP/1.1 200 OK\r\nX-Long: ")

@@ -2,10 +2,7 @@
 
 use lockstep::{
     app::App,
-    domain::{
-        audit::event::Person,
-        run::{RunStatus, Trigger},
-    },
+    domain::run::{RunStatus, Trigger},
     store::Hold,
     sync::{
         hold::{self, HoldError},
@@ -17,7 +14,7 @@ use lockstep::{
 };
 use serde_json::{Value, json};
 
-use crate::support::app::{Mode, TestApp, classic, frozen_today, upstream};
+use crate::support::app::{Mode, TestApp, asker, classic, frozen_today, upstream};
 
 crate::in_both_modes! {
     pushes_behind_a_hold_wait_and_the_run_after_it_names_them_all,
@@ -40,10 +37,7 @@ const MINUTE: i64 = 60_000_000;
 
 fn wish(reason: &str) -> Wish {
     Wish {
-        by: Person {
-            login: Some("grace".to_owned()),
-            ..Person::default()
-        },
+        by: asker("grace"),
         reason: reason.to_owned(),
     }
 }
@@ -351,7 +345,7 @@ async fn a_rollback_that_died_is_finished_at_its_revision(mode: Mode) {
         at: app.app.now(),
         until: None,
         reason: "it broke".to_owned(),
-        by: wish("").by,
+        by: wish("").by.person,
     };
     app.app
         .store
@@ -566,9 +560,8 @@ async fn the_sweep_adds_nothing_to_what_waits(mode: Mode) {
 async fn a_person_who_is_erased_is_not_named_by_a_hold(mode: Mode) {
     let app = shop(mode, "").await;
     held(&app, None).await;
-    let event = lockstep::domain::audit::event::NewEvent::new(
+    let event = app.app.event(
         lockstep::domain::audit::event::EventType::PersonErased,
-        app.app.now(),
         lockstep::domain::audit::event::Actor::new("cli", "test"),
         json!({}),
     );

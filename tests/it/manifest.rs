@@ -346,3 +346,14 @@ fn every_sample_is_translated_ignored_with_a_reason_or_refused_with_a_place() {
     assert_eq!(counts.get(&("refuse".to_owned(), 'r')), Some(&8));
     assert!(!counts.contains_key(&("refuse".to_owned(), 't')));
 }
+
+#[test]
+fn an_id_that_makes_no_file_name_is_refused_before_a_gateway_keeps_half_of_it() {
+    let of = |length: usize| OAS.replace("id: orders", &format!("id: {}", "x".repeat(length)));
+    assert!(read_one("orders.yaml", &of(246)).is_ok());
+    let problems = problems("orders.yaml", &of(247));
+    assert!(
+        problems[0].contains("the id has 247 characters, and a gateway can store 246 at most"),
+        "{problems:?}"
+    );
+}

@@ -3,7 +3,6 @@
 
 use lockstep::{
     domain::{
-        audit::event::Person,
         object::ObjectKey,
         run::{Action, RunStatus},
     },
@@ -16,7 +15,7 @@ use lockstep::{
 };
 use serde_json::{Value, json};
 
-use crate::support::app::{Mode, TestApp, classic, upstream};
+use crate::support::app::{Mode, TestApp, asker, classic, upstream};
 
 crate::in_both_modes! {
     a_differing_foreign_object_is_adopted_by_a_persons_word,
@@ -43,10 +42,7 @@ fn keys(names: &[&str]) -> Vec<ObjectKey> {
 
 fn wish() -> Wish {
     Wish {
-        by: Person {
-            login: Some("ada".to_owned()),
-            ..Person::default()
-        },
+        by: asker("ada"),
         reason: "it was made by hand".to_owned(),
     }
 }

@@ -2,7 +2,7 @@
 //! the rest is listed, and nothing is deleted until it is confirmed.
 
 use lockstep::{
-    domain::{audit::event::Person, object::ObjectKey, run::RunStatus},
+    domain::{object::ObjectKey, run::RunStatus},
     sync::{
         lease::Holding,
         ownership::Wish,
@@ -12,7 +12,7 @@ use lockstep::{
 };
 use serde_json::{Value, json};
 
-use crate::support::app::{Mode, TestApp, classic, oas, policy, upstream};
+use crate::support::app::{Mode, TestApp, asker, classic, oas, policy, upstream};
 
 crate::in_both_modes! {
     after_a_lost_database_what_equals_git_is_owned_again_and_the_rest_is_listed,
@@ -34,7 +34,7 @@ async fn recovered(app: &TestApp) -> Reclaimed {
         .unwrap();
     let target = app.app.targets["production"].clone();
     let wish = Wish {
-        by: Person::default(),
+        by: asker("ada"),
         reason: "the disk died".to_owned(),
     };
     let mut done = reclaim(&app.app, &holding, &target, &wish).await.unwrap();
@@ -77,6 +77,8 @@ async fn after_a_lost_database_what_equals_git_is_owned_again_and_the_rest_is_li
     assert_eq!(names(&found.differing), ["classic/a"]);
     assert_eq!(names(&found.missing), ["classic/b"]);
     assert_eq!(names(&found.left), Vec::<String>::new());
+    // Nobody can tell any more which of them was ours.
+    assert_eq!(names(&found.unclaimed), ["classic/c", "classic/stray"]);
     // The run that follows makes what is missing, and touches nothing that nobody owns.
     app.push_webhook().await;
     let reports = app.run_pending().await;

@@ -12,7 +12,7 @@ use lockstep::{
         approval::{Approver, Choice, Decision, Remainder},
         audit::{
             event::{Actor, EventType, NewEvent, Person},
-            verify::Broken,
+            verify::{Broken, Flaw},
         },
         canonical::{Digest, canonical},
         diff::FieldChange,
@@ -2697,7 +2697,7 @@ impl Fixture {
         self.store.record_events(&events[2..]).await.unwrap();
     }
 
-    async fn verified(&self) -> Result<lockstep::store::Head, Broken> {
+    async fn verified(&self) -> Result<lockstep::store::Head, Flaw> {
         self.store.verify_history().await.unwrap()
     }
 
@@ -2722,7 +2722,10 @@ impl Fixture {
                     .unwrap();
             }
         }
-        self.verified().await.unwrap_err()
+        match self.verified().await.unwrap_err() {
+            Flaw::Event(broken) => broken,
+            flaw => panic!("the events themselves are broken, not only: {flaw}"),
+        }
     }
 }
 
@@ -2768,6 +2771,7 @@ fn jane() -> Person {
         name: Some("Jane".to_owned()),
         login: Some("jane".to_owned()),
         email: Some("jane@example.org".to_owned()),
+        ..Person::default()
     }
 }
 
@@ -2808,6 +2812,7 @@ fn delivery(id: &str, index: i64) -> Delivery {
         pusher: Some(jane()),
         body_sha256: Digest::of(id.as_bytes()).to_string(),
         received_at: NOW + index,
+        trace: None,
     }
 }
 

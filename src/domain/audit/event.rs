@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
+use super::trace::TraceId;
 use crate::domain::{
     canonical::{Digest, canonical},
     object::ObjectKey,
@@ -37,6 +38,11 @@ macro_rules! event_types {
 
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $text),+ }
+            }
+
+            /// The header's format that the first events of this type were written in.
+            pub fn since(self) -> i64 {
+                1
             }
 
             /// What it says, in a sentence.
@@ -79,9 +85,16 @@ event_types! {
     NodeLagged = "node.lagged", "A node of a target could not be brought to a revision; it is caught up when it returns.";
     TargetRecovered = "target.recovered", "Ownership was taken anew from what is live and equal to Git.";
     HistoryBehind = "history.behind", "The database knows less than what was told before: it was restored from a backup.";
+    ObjectsImported = "objects.imported", "What a target runs was written down as manifests.";
+    ConfigLoaded = "config.loaded", "A process loaded its configuration: what it is, and what is other than the time before.";
+    MigrationsApplied = "migrations.applied", "The database's tables were brought to another version.";
+    HistoryExported = "history.exported", "A part of the history was given out as a file.";
+    HistoryRead = "history.read", "How often somebody read the history, and what they asked for, over a time.";
     NoticeFailed = "notice.failed", "Somebody who wanted to be told could not be reached, and was given up on.";
     ServerStarted = "server.started", "A process started.";
     ServerStopped = "server.stopped", "A process stopped in order.";
+    SigningKeyNamed = "signing-key.named", "A key that signs the history's checkpoints was named; the one before it signs the next checkpoint, too.";
+    HistoryBroken = "history.broken", "The history's own check found something that is not as it was written.";
     PersonErased = "person.erased", "A person's name and addresses were erased; the commitments stay.";
 }
 
@@ -91,8 +104,9 @@ impl fmt::Display for EventType {
     }
 }
 
-/// Who did it: `kind` is `webhook`, `worker`, `cli`, `server` or `api`, `id` names which one; of
-/// the API it is the token's id. People are never named here, see [`NewEvent::people`].
+/// Who did it: `kind` is `webhook`, `worker`, `cli`, `server` or `api`, `id` names which one: the
+/// webhook by its name in the configuration, the API's caller by the token's id, and a process by
+/// the name that it gave itself. People are never named here, see [`NewEvent::people`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Actor {
     pub kind: String,
@@ -145,9 +159,35 @@ impl NewEvent {
             people: Vec::new(),
         }
     }
+
+    /// The same with one more member of its payload.
+    #[must_use]
+    pub fn with(mut self, member: &str, value: impl Serialize) -> Self {
+        if let Some(members) = self.payload.as_object_mut() {
+            members.insert(member.to_owned(), json!(value));
+        }
+        self
+    }
+
+    /// The same as a part of a trace.
+    #[must_use]
+    pub fn traced(self, trace: Option<&TraceId>) -> Self {
+        match trace {
+            Some(trace) => self.with(TRACE, trace),
+            None => self,
+        }
+    }
+
+    /// The trace that it is a part of.
+    pub fn trace(&self) -> Option<&str> {
+        self.payload.get(TRACE)?.as_str()
+    }
 }
 
-/// A person as a Git host or an operating system named them.
+/// The member of a payload that names the trace.
+const TRACE: &str = "trace";
+
+/// A person as a Git host or an operating system named them, or whoever called from an address.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Person {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -156,6 +196,46 @@ pub struct Person {
     pub login: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub email: Option<String>,
+    /// The network address that a request came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+}
+
+impl Person {
+    /// Of whom nothing is known but where the request came from.
+    pub fn at(address: impl fmt::Display) -> Self {
+        Self {
+            address: Some(address.to_string()),
+            ..Self::default()
+        }
+    }
+}
+
+/// Those whose requests came from some addresses, for a summary.
+pub fn callers(addresses: impl IntoIterator<Item: fmt::Display>) -> Vec<(String, Person)> {
+    let caller = |address| ("caller".to_owned(), Person::at(address));
+    addresses.into_iter().map(caller).collect()
+}
+
+/// Who asked for something, and by which way.
+#[derive(Debug, Clone)]
+pub struct Asker {
+    pub person: Person,
+    /// Where the request came from, if it came over the network.
+    pub address: Option<String>,
+    pub actor: Actor,
+    /// Of the request that it came with.
+    pub trace: Option<TraceId>,
+}
+
+impl Asker {
+    /// The person as an event names them, with where they called from.
+    pub fn on_record(&self) -> Person {
+        Person {
+            address: self.address.clone(),
+            ..self.person.clone()
+        }
+    }
 }
 
 impl fmt::Display for Person {
@@ -164,7 +244,8 @@ impl fmt::Display for Person {
             .login
             .as_deref()
             .or(self.name.as_deref())
-            .or(self.email.as_deref());
+            .or(self.email.as_deref())
+            .or(self.address.as_deref());
         f.write_str(shown.unwrap_or("unknown"))
     }
 }
@@ -283,10 +364,15 @@ pub fn seal(
 
 /// The hash of an event, from its parts as they are stored.
 pub fn hash(header: &str, payload: &str, previous: Digest) -> Digest {
+    hash_of(header, Digest::of(payload.as_bytes()), previous)
+}
+
+/// The same, from the digest of the payload alone.
+pub fn hash_of(header: &str, payload: Digest, previous: Digest) -> Digest {
     let mut hasher = Sha256::new();
     hasher.update([0x00]);
     hasher.update(header.as_bytes());
-    hasher.update(Digest::of(payload.as_bytes()).0);
+    hasher.update(payload.0);
     hasher.update(previous.0);
     Digest(hasher.finalize().into())
 }

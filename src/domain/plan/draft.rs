@@ -59,12 +59,23 @@ impl<'a> Draft<'a> {
             if owned.stack != inputs.stack || inputs.desired.contains_key(key) {
                 continue;
             }
+            // What was changed by hand is another thing to lose than what somebody approved.
+            let by_hand = inputs
+                .live
+                .get(key)
+                .map(|seen| seen.digest)
+                .filter(|seen| owned.observed.is_some_and(|observed| observed != *seen))
+                .filter(|_| owned.gateway_version == inputs.gateway_version);
+            let reason = match by_hand {
+                None => "removed from Git",
+                Some(_) => "removed from Git, and changed on the gateway since the last run",
+            };
             let change = Change {
                 object: key.clone(),
                 action: Action::Delete,
-                reason: "removed from Git".to_owned(),
+                reason: reason.to_owned(),
                 path: None,
-                before: Some(owned.desired),
+                before: by_hand.or(Some(owned.desired)),
                 after: None,
                 drifted: false,
                 fields: Vec::new(),
@@ -213,7 +224,11 @@ impl<'a> Draft<'a> {
             action: Action::Update,
             reason: reason.to_owned(),
             drifted,
-            before: Some(if changed { owned.desired } else { seen.digest }),
+            before: Some(if changed && !drifted {
+                owned.desired
+            } else {
+                seen.digest
+            }),
             ..change
         };
         let renamed = prepared
@@ -505,7 +520,11 @@ impl<'a> Draft<'a> {
             Some(Verdict::Awaiting { .. }) | None => approve.to_owned(),
             Some(Verdict::Expired) => format!("it was approved, and that ran out; {approve}"),
             Some(Verdict::Rejected { by, reason }) => {
-                format!("rejected by {by}: {reason}; it stays as it is until Git changes")
+                let reason = match reason.as_str() {
+                    "" => String::new(),
+                    reason => format!(": {reason}"),
+                };
+                format!("rejected by {by}{reason}; it stays as it is until Git changes")
             }
         };
         for held in &mut self.held {

@@ -6,6 +6,10 @@
 //! that browsers never send by themselves, so no page can borrow it.
 
 pub mod auth;
+pub mod limits;
+mod origin;
+mod query;
+pub mod view;
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,28 +18,35 @@ use axum::{
     body::Body,
     extract::{Path, State as Shared},
     http::{HeaderMap, StatusCode, header},
-    routing::post,
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use tracing::error;
+use utoipa::{
+    ToSchema,
+    openapi::{
+        Components, InfoBuilder, OpenApi, OpenApiBuilder,
+        security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
+    },
+};
+use utoipa_axum::{router::OpenApiRouter, routes};
 
-use self::auth::Api;
+use self::{auth::Api, view::ErrorBody};
 use super::{State, error::Error};
 use crate::{
     app::Stack,
     domain::{
         approval::{Approver, Choice, Verdict, Weight},
-        audit::event::{Actor, EventType, NewEvent, Person},
+        audit::event::{EventType, NewEvent},
         run::{RunId, Trigger},
         token::Scope,
     },
+    message::Origin,
     store,
     sync::{
         approval::{self, DecideError, Voice},
         hold::{self, HoldError},
         ownership::Wish,
-        token::Caller,
     },
 };
 
@@ -43,53 +54,125 @@ pub const MAX_BODY: usize = 64 * 1024;
 const BODY_TIME: Duration = Duration::from_secs(6);
 const LONGEST_REASON: usize = 1_000;
 
-pub fn router() -> Router<Arc<State>> {
-    Router::new()
-        .route("/api/v1/runs/{id}/approve", post(approve))
-        .route("/api/v1/runs/{id}/reject", post(reject))
-        .route("/api/v1/stacks/{name}/sync", post(sync))
-        .route("/api/v1/stacks/{name}/hold", post(put_on_hold))
-        .route("/api/v1/stacks/{name}/release", post(release))
+/// Every route of the API. What takes a request is also what tells of it: a route comes into the
+/// router with its part of the document.
+fn routes() -> OpenApiRouter<Arc<State>> {
+    OpenApiRouter::with_openapi(about())
+        .merge(query::router())
+        .routes(routes!(approve))
+        .routes(routes!(reject))
+        .routes(routes!(sync))
+        .routes(routes!(put_on_hold))
+        .routes(routes!(release))
+        .routes(routes!(document))
 }
 
-#[derive(Debug, Default, Deserialize)]
+pub fn router() -> Router<Arc<State>> {
+    let (router, _) = routes().split_for_parts();
+    router.layer(axum::middleware::from_fn(origin::refuse_others))
+}
+
+/// The OpenAPI document.
+pub fn openapi() -> OpenApi {
+    let (_, document) = routes().split_for_parts();
+    document
+}
+
+fn about() -> OpenApi {
+    let token = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .description(Some("A token, as `lockstep token create` makes it."))
+        .build();
+    let mut components = Components::new();
+    components.add_security_scheme("token", SecurityScheme::Http(token));
+    let info = InfoBuilder::new()
+        .title("Lockstep")
+        .version(env!("CARGO_PKG_VERSION"))
+        .description(Some(
+            "Lists are newest first and come in pages: give `before` of a page to go on to what \
+             is older, `after` to see what is newer. A page may hold fewer items than the limit, \
+             or none, and still have more behind it: it ends where `before` is null. Times are \
+             RFC 3339 in UTC; within events they are microseconds since 1970.",
+        ))
+        .build();
+    OpenApiBuilder::new()
+        .info(info)
+        .components(Some(components))
+        .security(Some([SecurityRequirement::new(
+            "token",
+            Vec::<String>::new(),
+        )]))
+        .build()
+}
+
+/// This document.
+#[utoipa::path(
+    get, path = "/openapi.json", tag = "about", security(()),
+    responses((status = 200, description = "The OpenAPI document", body = Value))
+)]
+async fn document() -> Json<OpenApi> {
+    Json(openapi())
+}
+
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Why {
+    /// For the history.
     #[serde(default)]
     reason: String,
 }
 
+/// Approves what a run held back.
+#[utoipa::path(
+    post, path = "/api/v1/runs/{id}/approve", params(("id" = String, Path)), tag = "decisions",
+    request_body = Why,
+    responses(
+        (status = 200, description = "What was asked for", body = Value), (status = 401, description = "There is no valid token in the request", body = ErrorBody), (status = 403, description = "The token is not for that", body = ErrorBody),
+        (status = 404, description = "There is no such thing", body = ErrorBody), (status = 409, description = "It cannot be done as things stand", body = ErrorBody), (status = 422, description = "Something of what is asked is wrong; the message names it", body = ErrorBody),
+    )
+)]
 async fn approve(
     Shared(state): Shared<Arc<State>>,
     Path(run): Path<String>,
+    origin: Origin,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Value>, Error> {
-    decide(&state, run, Choice::Approve, &headers, body).await
+    decide(&state, run, Choice::Approve, &origin, &headers, body).await
 }
 
+/// Rejects what a run held back.
+#[utoipa::path(
+    post, path = "/api/v1/runs/{id}/reject", params(("id" = String, Path)), tag = "decisions",
+    request_body = Why,
+    responses(
+        (status = 200, description = "What was asked for", body = Value), (status = 401, description = "There is no valid token in the request", body = ErrorBody), (status = 403, description = "The token is not for that", body = ErrorBody),
+        (status = 404, description = "There is no such thing", body = ErrorBody), (status = 409, description = "It cannot be done as things stand", body = ErrorBody), (status = 422, description = "Something of what is asked is wrong; the message names it", body = ErrorBody),
+    )
+)]
 async fn reject(
     Shared(state): Shared<Arc<State>>,
     Path(run): Path<String>,
+    origin: Origin,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Value>, Error> {
-    decide(&state, run, Choice::Reject, &headers, body).await
+    decide(&state, run, Choice::Reject, &origin, &headers, body).await
 }
 
 async fn decide(
     state: &State,
     run: String,
     choice: Choice,
+    origin: &Origin,
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Json<Value>, Error> {
-    let (api, caller) = auth::caller(state, headers, Scope::Approve).await?;
+    let (api, caller) = auth::caller(state, headers, origin, &[Scope::Approve]).await?;
     let Why { reason } = read(headers, body).await?;
     let voice = Voice {
-        person: person_of(&caller),
         by: Approver::Person(caller.person.clone()),
-        actor: actor_of(&caller),
+        asker: caller.asker("api"),
         token: Some(caller.token),
     };
     let run = RunId(run);
@@ -132,13 +215,23 @@ fn undecided(error: &DecideError) -> Error {
     Error::told(status, code, error.to_string())
 }
 
+/// Asks for a run of a stack.
+#[utoipa::path(
+    post, path = "/api/v1/stacks/{name}/sync", params(("name" = String, Path)), tag = "decisions",
+    request_body = Why,
+    responses(
+        (status = 202, description = "It is asked for, and on its way", body = Value), (status = 401, description = "There is no valid token in the request", body = ErrorBody), (status = 403, description = "The token is not for that", body = ErrorBody),
+        (status = 404, description = "There is no such thing", body = ErrorBody), (status = 409, description = "It cannot be done as things stand", body = ErrorBody), (status = 422, description = "Something of what is asked is wrong; the message names it", body = ErrorBody),
+    )
+)]
 async fn sync(
     Shared(state): Shared<Arc<State>>,
     Path(name): Path<String>,
+    origin: Origin,
     headers: HeaderMap,
     body: Body,
 ) -> Result<(StatusCode, Json<Value>), Error> {
-    let (api, caller) = auth::caller(&state, &headers, Scope::Operate).await?;
+    let (api, caller) = auth::caller(&state, &headers, &origin, &[Scope::Operate]).await?;
     let Why { reason } = read(&headers, body).await?;
     let reason = checked(&reason)?;
     let stack = stack(api, &name)?;
@@ -150,16 +243,15 @@ async fn sync(
         let why = hold::held(stack, &standing);
         return Err(Error::told(StatusCode::CONFLICT, "conflict", why));
     }
+    let asker = caller.asker("api");
+    let payload = json!({"reason": reason, "token": caller.token});
     let event = NewEvent {
         target: Some(stack.target.name.clone()),
         stack: Some(stack.name.clone()),
-        people: vec![("operator".to_owned(), person_of(&caller))],
-        ..NewEvent::new(
-            EventType::RunRequested,
-            app.now(),
-            actor_of(&caller),
-            json!({"reason": reason, "token": caller.token}),
-        )
+        people: vec![("operator".to_owned(), asker.on_record())],
+        ..app
+            .event(EventType::RunRequested, asker.actor, payload)
+            .traced(asker.trace.as_ref())
     };
     app.store
         .ask_for_run(&stack.id(), Trigger::Manual, &event)
@@ -169,22 +261,33 @@ async fn sync(
     Ok((StatusCode::ACCEPTED, Json(answer)))
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct HoldWish {
+    /// Why, on one line.
     #[serde(default)]
     reason: String,
     /// As `lockstep hold --until` takes it; without it until it is released.
     until: Option<String>,
 }
 
+/// Puts a stack on hold: pushes wait.
+#[utoipa::path(
+    post, path = "/api/v1/stacks/{name}/hold", params(("name" = String, Path)), tag = "decisions",
+    request_body = HoldWish,
+    responses(
+        (status = 200, description = "What was asked for", body = Value), (status = 401, description = "There is no valid token in the request", body = ErrorBody), (status = 403, description = "The token is not for that", body = ErrorBody),
+        (status = 404, description = "There is no such thing", body = ErrorBody), (status = 409, description = "It cannot be done as things stand", body = ErrorBody), (status = 422, description = "Something of what is asked is wrong; the message names it", body = ErrorBody),
+    )
+)]
 async fn put_on_hold(
     Shared(state): Shared<Arc<State>>,
     Path(name): Path<String>,
+    origin: Origin,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Value>, Error> {
-    let (api, caller) = auth::caller(&state, &headers, Scope::Operate).await?;
+    let (api, caller) = auth::caller(&state, &headers, &origin, &[Scope::Operate]).await?;
     let HoldWish { reason, until } = read(&headers, body).await?;
     let stack = stack(api, &name)?;
     let until = until
@@ -192,7 +295,7 @@ async fn put_on_hold(
         .transpose()
         .map_err(|error| unheld(&error.into()))?;
     let wish = Wish {
-        by: person_of(&caller),
+        by: caller.asker("api"),
         reason: hold::reason(&reason).map_err(|error| unheld(&error))?,
     };
     let held = hold::hold(&api.app, stack, until, wish)
@@ -207,17 +310,27 @@ async fn put_on_hold(
     })))
 }
 
+/// Ends a stack's hold.
+#[utoipa::path(
+    post, path = "/api/v1/stacks/{name}/release", params(("name" = String, Path)), tag = "decisions",
+    request_body = Why,
+    responses(
+        (status = 200, description = "What was asked for", body = Value), (status = 401, description = "There is no valid token in the request", body = ErrorBody), (status = 403, description = "The token is not for that", body = ErrorBody),
+        (status = 404, description = "There is no such thing", body = ErrorBody), (status = 409, description = "It cannot be done as things stand", body = ErrorBody), (status = 422, description = "Something of what is asked is wrong; the message names it", body = ErrorBody),
+    )
+)]
 async fn release(
     Shared(state): Shared<Arc<State>>,
     Path(name): Path<String>,
+    origin: Origin,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Value>, Error> {
-    let (api, caller) = auth::caller(&state, &headers, Scope::Operate).await?;
+    let (api, caller) = auth::caller(&state, &headers, &origin, &[Scope::Operate]).await?;
     let Why { reason } = read(&headers, body).await?;
     let reason = Some(checked(&reason)?).filter(|reason| !reason.is_empty());
     let stack = stack(api, &name)?;
-    let ended = hold::release(&api.app, stack, reason, &person_of(&caller))
+    let ended = hold::release(&api.app, stack, reason, &caller.asker("api"))
         .await
         .map_err(|error| unheld(&error))?;
     Ok(Json(json!({"stack": stack.name, "waited": ended.waited})))
@@ -258,17 +371,6 @@ fn checked(reason: &str) -> Result<&str, Error> {
         ));
     }
     Ok(reason)
-}
-
-fn actor_of(caller: &Caller) -> Actor {
-    Actor::new("api", caller.token.clone())
-}
-
-fn person_of(caller: &Caller) -> Person {
-    Person {
-        login: Some(caller.person.clone()),
-        ..Person::default()
-    }
 }
 
 /// The database is away, or something is wrong with it; what, is for the log.

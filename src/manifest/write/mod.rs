@@ -20,7 +20,7 @@ use crate::domain::{
     diff::diff,
     normalize,
     object::{Desired, Kind, Object, ObjectKey, Route},
-    secrets::Masker,
+    secrets::{Masker, is_masked},
 };
 
 /// A live object, as the endpoint of its own kind reads it.
@@ -328,6 +328,66 @@ fn without_secrets(key: &ObjectKey, body: Value, masker: &Masker) -> (Value, Vec
         }
     }
     (body, secrets)
+}
+
+/// A masked body as an object that a manifest can describe: references stand where masks did. A
+/// mask in a policy has no reference, because a gateway resolves none there.
+pub fn unmasked(key: &ObjectKey, mut body: Value) -> Result<(Found, Vec<Secret>), Refused> {
+    let refused = |reason: &str| Refused {
+        object: key.clone(),
+        reason: reason.to_owned(),
+    };
+    if key.kind == Kind::Certificate {
+        return Err(refused(
+            "a certificate's file is not kept; take it from where it was made",
+        ));
+    }
+    let mut secrets = Vec::new();
+    put_references(key, &mut body, &mut String::new(), &mut secrets);
+    if key.kind == Kind::Policy && !secrets.is_empty() {
+        return Err(refused(
+            "it held a secret, which is not on record, and in a policy a gateway resolves no \
+             reference",
+        ));
+    }
+    let key = key.clone();
+    Ok((Found { key, body }, secrets))
+}
+
+fn put_references(
+    key: &ObjectKey,
+    value: &mut Value,
+    pointer: &mut String,
+    secrets: &mut Vec<Secret>,
+) {
+    let mut step = |name: &str, member: &mut Value| {
+        let length = pointer.len();
+        crate::domain::diff::push_token(pointer, name);
+        put_references(key, member, pointer, secrets);
+        pointer.truncate(length);
+    };
+    match value {
+        Value::Object(members) => {
+            for (name, member) in members.iter_mut() {
+                step(name, member);
+            }
+        }
+        Value::Array(items) => {
+            for (index, item) in items.iter_mut().enumerate() {
+                step(&index.to_string(), item);
+            }
+        }
+        Value::String(text) if is_masked(text) => {
+            let variable = names::variable(key, pointer);
+            *text = format!("env://{variable}");
+            secrets.push(Secret {
+                object: key.clone(),
+                pointer: pointer.clone(),
+                variable,
+            });
+        }
+        _ => {}
+    }
 }
 
 /// The places of all texts that hold one of these values.

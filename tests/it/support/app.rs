@@ -18,12 +18,15 @@ use lockstep::{
     app::App,
     config::Config,
     domain::{
-        audit::event::{Event, Header},
+        audit::{
+            catalogue,
+            event::{Actor, Asker, Event, EventType, Header, Person},
+        },
         run::{RunId, RunStatus, Trigger},
     },
     http::{self, api::auth::Api, receiver::Receiver},
     sandbox::gateway::{Gateway, GatewayOptions, Seen},
-    store::{EventFilter, RunDetail, RunFilter, StackState},
+    store::{EventFilter, RunDetail, RunFilter, StackState, Store},
     sync::{run::Report, worker},
 };
 use serde_json::{Value, json};
@@ -46,6 +49,19 @@ pub const FULL_NAME: &str = "acme/shop";
 
 /// A password that manifests may hold; it must never be found anywhere of ours.
 pub const PLANTED: &str = "planted-pa55word-of-an-upstream";
+
+/// Somebody at a command line.
+pub fn asker(login: &str) -> Asker {
+    Asker {
+        person: Person {
+            login: Some(login.to_owned()),
+            ..Person::default()
+        },
+        address: None,
+        actor: Actor::new("cli", "test"),
+        trace: None,
+    }
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
@@ -87,6 +103,7 @@ pub struct TestApp {
     pub more: Vec<Gateway>,
     pub app: App,
     pub api: Arc<Api>,
+    pub receiver: Arc<Receiver>,
     pub config_text: String,
     environment: BTreeMap<String, String>,
     pub address: SocketAddr,
@@ -151,8 +168,9 @@ impl TestApp {
             .map(|(name, webhook)| (name.as_str().to_owned(), Arc::new(webhook.secrets.clone())))
             .collect();
         let api = Arc::new(Api::new(app.clone()));
+        let receiver = Arc::new(Receiver::new(secrets, "test".to_owned(), nudge));
         let state = http::State {
-            receiver: Some(Arc::new(Receiver::new(secrets, "test".to_owned(), nudge))),
+            receiver: Some(receiver.clone()),
             queue: app.queue.clone(),
             metrics: app.metrics.clone(),
             app: Some(app.clone()),
@@ -173,6 +191,7 @@ impl TestApp {
             more: Vec::new(),
             app,
             api,
+            receiver,
             config_text,
             environment,
             address,
@@ -250,6 +269,22 @@ impl TestApp {
         let mut reports = worker::run_pending(app).await.unwrap();
         assert_eq!(reports.len(), 1, "{reports:#?}");
         reports.remove(0)
+    }
+
+    /// What a process of its own needs in its environment, beside the configuration that is written
+    /// to the folder here.
+    pub fn for_a_process(&self) -> Vec<(String, String)> {
+        std::fs::write(self.folder.path().join("lockstep.toml"), &self.config_text).unwrap();
+        let mut environment = vec![
+            ("WEBHOOK".to_owned(), WEBHOOK_SECRET.to_owned()),
+            ("GATEWAY".to_owned(), GATEWAY_SECRET.to_owned()),
+            ("KEY".to_owned(), "5a".repeat(32)),
+        ];
+        environment.extend(self.environment.clone());
+        if let Some(services) = &self.services {
+            environment.push(("POSTGRES".to_owned(), services.url()));
+        }
+        environment
     }
 
     pub fn nats(&mut self) -> &mut Nats {
@@ -437,6 +472,7 @@ impl TestApp {
             assert_eq!(gateway.misuse(), Vec::<String>::new());
         }
         self.app.store.verify_history().await.unwrap().unwrap();
+        assert_eq!(faults(&self.app.store).await, Vec::<String>::new());
         let marker = "a-text-that-is-searched-for";
         let repeated = self.app.store.stack_states().await.unwrap();
         if let Some(state) = repeated.first() {
@@ -456,6 +492,30 @@ impl TestApp {
         self.app.store.close().await;
         if let Some(services) = &self.services {
             services.drop_database().await;
+        }
+    }
+}
+
+/// What the history says otherwise than the catalogue of its events.
+pub async fn faults(store: &Store) -> Vec<String> {
+    let mut faults = Vec::new();
+    let mut next = 0;
+    loop {
+        let events = store.events_from(next, 1_000).await.unwrap();
+        let Some(last) = events.last() else {
+            return faults;
+        };
+        next = last.sequence + 1;
+        for event in &events {
+            let header: Header = serde_json::from_str(&event.header).unwrap();
+            let payload: Value = serde_json::from_str(&event.payload).unwrap();
+            let mut known = EventType::ALL.iter();
+            let event_type = *known
+                .find(|known| known.as_str() == header.event_type)
+                .unwrap();
+            let found = catalogue::faults(event_type, &payload);
+            let told = |fault| format!("event {} {event_type}: {fault}", event.sequence);
+            faults.extend(found.into_iter().map(told));
         }
     }
 }

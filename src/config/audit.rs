@@ -1,0 +1,125 @@
+//! `[audit]`: what signs the history's checkpoints, and where they are sent.
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+
+use secrecy::{ExposeSecret, SecretSlice};
+
+use super::{
+    Name,
+    notify::{Address, address, signing_key},
+    reader::{Field, NamedSections, Read, Section},
+};
+use crate::domain::audit::checkpoint::SigningKey;
+
+const DEFAULT_BRANCH: &str = "checkpoints";
+
+#[derive(Clone, Debug, Default)]
+pub struct Audit {
+    /// Its name is the origin of the checkpoints.
+    pub signing_key: Option<Arc<SigningKey>>,
+    /// Signs beside the new one, once.
+    pub previous_signing_key: Option<Arc<SigningKey>>,
+    pub sinks: BTreeMap<Name, CheckpointSink>,
+}
+
+/// Where checkpoints are sent.
+#[derive(Clone, Debug)]
+pub enum CheckpointSink {
+    /// Appended to.
+    File(PathBuf),
+    /// A repository on this machine, each checkpoint a commit on the branch.
+    Git { repository: PathBuf, branch: String },
+    /// Takes `CloudEvents`, signed with the key.
+    Webhook {
+        address: Address,
+        key: SecretSlice<u8>,
+    },
+}
+
+pub(super) fn read(section: &Section<'_>, sinks: &NamedSections<'_>) -> Read<Audit> {
+    let signing = section.optional("signing_key", key);
+    let previous = section.optional("previous_signing_key", |field| {
+        if section.field("signing_key").is_none() {
+            return Err(field.problem(&"has a use beside signing_key only"));
+        }
+        key(field)
+    });
+    section.refuse_unknown_keys();
+    let sinks = sinks.read(sink);
+    let (signing_key, previous_signing_key) = (signing?, previous?);
+    if let (Some(new), Some(old)) = (&signing_key, &previous_signing_key)
+        && new.verifier().name() != old.verifier().name()
+    {
+        return Err(section.problem(
+            &"the two keys have different names, and a history has one: make the new key with the name of the old one",
+        ));
+    }
+    Ok(Audit {
+        signing_key,
+        previous_signing_key,
+        sinks,
+    })
+}
+
+fn key(field: &Field<'_>) -> Read<Arc<SigningKey>> {
+    let text = field.worker_secret()?;
+    let key = text.expose_secret().trim().parse::<SigningKey>();
+    key.map(Arc::new).map_err(|error| {
+        field.problem(&format!(
+            "{error} (make one with: lockstep audit keygen --name ORIGIN --out FILE)"
+        ))
+    })
+}
+
+fn sink(section: &Section<'_>) -> Read<CheckpointSink> {
+    #[derive(Clone, Copy)]
+    enum Kind {
+        File,
+        Git,
+        Webhook,
+    }
+    let kind = section.required("kind").and_then(|field| {
+        field.parse(|kind| match kind {
+            "file" => Ok(Kind::File),
+            "git" => Ok(Kind::Git),
+            "webhook" => Ok(Kind::Webhook),
+            _ => Err("must be \"file\", \"git\" or \"webhook\""),
+        })
+    })?;
+    let path = || {
+        let path = section.required("path")?.parse(|path| match path {
+            "" => Err("must not be empty"),
+            path => Ok(path.to_owned()),
+        })?;
+        Ok(section.base_dir().join(path))
+    };
+    Ok(match kind {
+        Kind::File => CheckpointSink::File(path()?),
+        Kind::Git => CheckpointSink::Git {
+            repository: path()?,
+            branch: section.or_default("branch", DEFAULT_BRANCH.to_owned(), |field| {
+                field.parse(|branch| {
+                    let is_fit = |letter: char| {
+                        letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_' | '/')
+                    };
+                    let is_good = branch.chars().all(is_fit)
+                        && branch.split('/').all(|part| !part.is_empty())
+                        && !branch.starts_with('-');
+                    is_good
+                        .then(|| branch.to_owned())
+                        .ok_or("must be letters, digits, \"-\", \"_\" and \"/\"")
+                })
+            })?,
+        },
+        Kind::Webhook => {
+            let address = section.required("url").and_then(|field| address(&field));
+            let key = section
+                .required("secret")
+                .and_then(|field| signing_key(&field));
+            CheckpointSink::Webhook {
+                address: address?,
+                key: key?,
+            }
+        }
+    })
+}

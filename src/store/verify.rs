@@ -1,0 +1,665 @@
+//! Walking the history to verify it: events, tree, checkpoints and what stands beside commitments,
+//! page by page, in constant memory. What is appended meanwhile is left out.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use jiff::Timestamp;
+use sqlx::Row as _;
+
+use super::{
+    Head, Store,
+    checkpoint::{KeptCheckpoint, STEP, is_kept, size_from, size_of},
+    error::Result,
+};
+use crate::domain::{
+    audit::{
+        checkpoint::VerifierKey,
+        event::{EventType, Opening},
+        keys::Keys,
+        merkle::{Frontier, Node},
+        verify::{Broken, Filterable, Flaw, Verifier, Written, check_people},
+    },
+    canonical::Digest,
+};
+
+/// How many events are read at once.
+const PAGE: i64 = 2_000;
+
+/// How many checkpoints are read at once.
+const CHECKPOINTS: i64 = 500;
+
+/// What is verified, and what it is held against.
+#[derive(Debug, Clone, Default)]
+pub struct Verification {
+    /// The first event, and the first one that is left out.
+    pub from: i64,
+    pub to: Option<i64>,
+    /// Keys that are trusted from outside; without any the first key that the history names is.
+    pub pins: Vec<VerifierKey>,
+    /// Sizes and roots of checkpoints that were kept outside of the database, by size.
+    pub kept: Vec<(u64, Digest)>,
+}
+
+/// A walk that is under way.
+#[derive(Debug, Clone)]
+pub struct Walk {
+    verifier: Verifier,
+    frontier: Frontier,
+    keys: Keys,
+    from: i64,
+    end: i64,
+    /// What the end is compared with, unless the walk ends before.
+    head: Option<Head>,
+    /// How many events the last checkpoint covers.
+    sealed: i64,
+    first_number: i64,
+    last_number: i64,
+    /// Read and not yet passed.
+    checkpoints: VecDeque<KeptCheckpoint>,
+    next_number: i64,
+    kept: VecDeque<(u64, Digest)>,
+    origin: Option<String>,
+}
+
+impl Walk {
+    /// The next event.
+    pub fn next(&self) -> i64 {
+        self.verifier.count()
+    }
+
+    /// The first event that is left out.
+    pub fn end(&self) -> i64 {
+        self.end
+    }
+
+    pub fn from(&self) -> i64 {
+        self.from
+    }
+
+    /// The last event's hash.
+    pub fn last(&self) -> Digest {
+        self.verifier.last()
+    }
+
+    /// How many events the last checkpoint covers that the walk has passed.
+    pub fn sealed(&self) -> i64 {
+        self.sealed.min(self.next())
+    }
+
+    /// How many checkpoints there are up to the end.
+    pub fn checkpoints(&self) -> i64 {
+        self.next_number
+    }
+
+    pub fn keys(&self) -> &Keys {
+        &self.keys
+    }
+}
+
+type Found<T> = std::result::Result<T, Flaw>;
+
+impl Store {
+    /// Walks the whole history, and names the first thing that is wrong, or the end that was found
+    /// right.
+    pub async fn verify_history(&self) -> Result<Found<Head>> {
+        let mut walk = match self.begin_walk(Verification::default()).await? {
+            Ok(walk) => walk,
+            Err(flaw) => return Ok(Err(flaw)),
+        };
+        loop {
+            match self.walk(&mut walk, PAGE).await? {
+                Ok(true) => {
+                    return Ok(Ok(Head {
+                        size: walk.next(),
+                        hash: walk.last(),
+                    }));
+                }
+                Ok(false) => {}
+                Err(flaw) => return Ok(Err(flaw)),
+            }
+        }
+    }
+
+    /// Takes note of what is there now, for a walk over it.
+    pub async fn begin_walk(&self, what: Verification) -> Result<Found<Walk>> {
+        let Verification {
+            from,
+            to,
+            pins,
+            mut kept,
+        } = what;
+        // Before the head: what a checkpoint covers is in the history.
+        let last = self.last_checkpoint().await?;
+        let (size, hash, first, end): (i64, String, i64, i64) = on_pool!(self, |pool| {
+            sqlx::query_as(
+                "select size, hash, (select coalesce(min(sequence), 0) from audit_event), \
+                 (select coalesce(max(sequence), -1) + 1 from audit_event) \
+                 from audit_head where id = 1",
+            )
+            .fetch_one(pool)
+            .await?
+        });
+        let Ok(hash) = hash.parse::<Digest>() else {
+            let what = "is not the event that the log's head names";
+            return Ok(broken(size - 1, what));
+        };
+        if first < 0 {
+            return Ok(broken(first, "stands twice, or out of order"));
+        }
+        let end = end.max(size);
+        let to = to.map_or(end, |to| to.min(end));
+        let from = from.clamp(0, to);
+        let (sealed, last_number) = last.map_or((0, -1), |last| (last.size, last.number));
+        let (verifier, frontier) = if from == 0 {
+            (Verifier::default(), Frontier::default())
+        } else {
+            let before = self.hash_of(from - 1).await?;
+            let Some(before) = before else {
+                return Ok(broken(from - 1, "missing: it was removed"));
+            };
+            let frontier = self.frontier_at(from).await?;
+            (Verifier::from(from, before), frontier)
+        };
+        let next_number = if from == 0 {
+            0
+        } else {
+            self.first_checkpoint_over(from)
+                .await?
+                .unwrap_or(last_number + 1)
+        };
+        kept.sort_unstable();
+        let mut walk = Walk {
+            verifier,
+            frontier,
+            keys: Keys::pinned(pins),
+            from,
+            end: to,
+            head: (to == end).then_some(Head { size, hash }),
+            sealed,
+            first_number: next_number,
+            last_number,
+            checkpoints: VecDeque::new(),
+            next_number,
+            kept: kept.into(),
+            origin: None,
+        };
+        if from > 0 {
+            self.name_keys_before(&mut walk).await?;
+        }
+        // What was kept of before the walk's beginning.
+        while let Some((size, root)) = walk.kept.front().copied() {
+            if size >= size_from(from) {
+                break;
+            }
+            let found = self.frontier_at(size_of(size)).await?;
+            if let Err(flaw) = compare(size, root, &found) {
+                return Ok(Err(flaw));
+            }
+            walk.kept.pop_front();
+        }
+        Ok(Ok(walk))
+    }
+
+    /// Goes on by at most so many events, and says whether the end is reached.
+    pub async fn walk(&self, walk: &mut Walk, most: i64) -> Result<Found<bool>> {
+        let until = walk.end.min(walk.next().saturating_add(most));
+        while walk.next() < until {
+            let first = walk.next();
+            let end = until.min(first + PAGE);
+            if walk.checkpoints.is_empty() {
+                self.read_checkpoints(walk).await?;
+            }
+            let nodes = self.nodes_over(first, end).await?;
+            let mut people = match self.openings(first, end).await? {
+                Ok(people) => people,
+                Err(flaw) => return Ok(Err(flaw)),
+            };
+            // Of a head that was cut, too.
+            let found = self
+                .walk_page(walk, first, end, &nodes, &mut people)
+                .await?;
+            if let Err(flaw) = found {
+                return Ok(Err(flaw));
+            }
+        }
+        if walk.next() < walk.end {
+            return Ok(Ok(false));
+        }
+        self.finish_walk(walk)
+            .await
+            .map(|found| found.map(|()| true))
+    }
+
+    async fn walk_page(
+        &self,
+        walk: &mut Walk,
+        first: i64,
+        end: i64,
+        nodes: &BTreeMap<Node, String>,
+        people: &mut BTreeMap<i64, Vec<(i64, Opening)>>,
+    ) -> Result<Found<()>> {
+        let mut passed = 0;
+        on_pool!(self, |pool| {
+            let rows = sqlx::query(
+                "select sequence, header, payload, previous, hash, at, type, actor_kind, \
+                 actor_id, target, stack, object, run from audit_event \
+                 where sequence >= $1 and sequence < $2 order by sequence",
+            )
+            .bind(first)
+            .bind(end)
+            .fetch_all(pool)
+            .await?;
+            for row in &rows {
+                passed += 1;
+                while walk.checkpoint_is_due() {
+                    if let Err(flaw) = walk.pass_checkpoint() {
+                        return Ok(Err(flaw));
+                    }
+                    if walk.checkpoints.is_empty() {
+                        self.read_checkpoints(walk).await?;
+                    }
+                }
+                let expected = walk.next();
+                let row = row_of(row).unwrap_or_else(|_| Row::unreadable(expected));
+                if let Err(flaw) = walk.pass_event(&row, nodes, people) {
+                    return Ok(Err(flaw));
+                }
+            }
+        });
+        if passed < end - first {
+            return Ok(broken(walk.next(), "missing: it was removed"));
+        }
+        Ok(people.keys().next().map_or(Ok(()), |sequence| {
+            broken(*sequence, "a person is put to it and it is not there")
+        }))
+    }
+
+    async fn finish_walk(&self, walk: &mut Walk) -> Result<Found<()>> {
+        loop {
+            if walk.checkpoints.is_empty() {
+                self.read_checkpoints(walk).await?;
+            }
+            if !walk.checkpoint_is_due() {
+                break;
+            }
+            if let Err(flaw) = walk.pass_checkpoint() {
+                return Ok(Err(flaw));
+            }
+        }
+        if let Err(flaw) = walk.pass_kept() {
+            return Ok(Err(flaw));
+        }
+        let Some(head) = walk.head else {
+            return Ok(Ok(()));
+        };
+        if let Err(broken) = walk.verifier.finish(head.size, head.hash) {
+            return Ok(Err(broken.into()));
+        }
+        if let Some(left) = walk.checkpoints.front() {
+            return Ok(Err(Flaw::Checkpoint {
+                number: left.number,
+                what: format!(
+                    "counts {} events, and the history has {}: its end was cut off",
+                    left.size, walk.end
+                ),
+            }));
+        }
+        if let Some((size, _)) = walk.kept.back() {
+            return Ok(Err(Flaw::Kept {
+                size: *size,
+                what: format!("the history has {} events: its end was cut off", walk.end),
+            }));
+        }
+        // A range may have no checkpoint; the whole has one, or nobody signed it.
+        let has_to_be_signed = walk.from == 0 || walk.next_number > walk.first_number;
+        if walk.keys.is_unheard() && has_to_be_signed {
+            return Ok(Err(Flaw::Checkpoint {
+                number: (walk.next_number - 1).max(0),
+                what: "no checkpoint is signed by a key that is trusted".to_owned(),
+            }));
+        }
+        if walk.from == 0 {
+            return self.count_all(walk).await;
+        }
+        Ok(Ok(()))
+    }
+
+    /// What no page of the walk comes across: rows that belong to nothing.
+    async fn count_all(&self, walk: &Walk) -> Result<Found<()>> {
+        let strays: i64 = on_pool!(self, |pool| {
+            sqlx::query_scalar(
+                "select count(*) from audit_person where sequence < 0 or sequence >= $1",
+            )
+            .bind(walk.end)
+            .fetch_one(pool)
+            .await?
+        });
+        // Another process may have appended meanwhile; then the strays are its own.
+        let is_still = self.head().await?.size == walk.end;
+        if strays > 0 && is_still {
+            return Ok(broken(
+                walk.end,
+                "a person is put to it and it is not there",
+            ));
+        }
+        let expected: i64 = (STEP..63)
+            .step_by(STEP as usize)
+            .map(|level| walk.sealed >> level)
+            .sum();
+        let found = self.count_nodes().await?;
+        let sealed = self.last_checkpoint().await?.map_or(0, |last| last.size);
+        if found != expected && sealed == walk.sealed {
+            return Ok(Err(Flaw::Node {
+                node: Node {
+                    level: STEP,
+                    index: size_from(walk.sealed >> STEP),
+                },
+                what: format!("{found} nodes are kept, {expected} belong to the last checkpoint"),
+            }));
+        }
+        Ok(Ok(()))
+    }
+
+    async fn read_checkpoints(&self, walk: &mut Walk) -> Result<()> {
+        let first = walk
+            .checkpoints
+            .back()
+            .map_or(walk.next_number, |last| last.number + 1);
+        let read = self.checkpoints_from(first, CHECKPOINTS).await?;
+        let last = walk.last_number;
+        walk.checkpoints
+            .extend(read.into_iter().filter(|each| each.number <= last));
+        Ok(())
+    }
+
+    /// The keys that the events before a range name.
+    async fn name_keys_before(&self, walk: &mut Walk) -> Result<()> {
+        let types = [EventType::SigningKeyNamed];
+        let mut after = -1;
+        loop {
+            let events = self.events_after(after, &types, None, 100).await?;
+            let Some(last) = events.last() else {
+                return Ok(());
+            };
+            after = last.sequence;
+            for event in &events {
+                if event.sequence >= walk.from {
+                    return Ok(());
+                }
+                // What is wrong with it is said by the walk over the whole.
+                let _ = walk.keys.name(&event.payload);
+                let Some(number) = self.first_checkpoint_over(event.sequence + 1).await? else {
+                    continue;
+                };
+                let vouching = self.checkpoints_from(number, 1).await?;
+                if let Some(checkpoint) = vouching.first()
+                    && checkpoint.size <= walk.from
+                {
+                    let _ = walk.keys.open(&checkpoint.note);
+                }
+            }
+        }
+    }
+
+    async fn hash_of(&self, sequence: i64) -> Result<Option<Digest>> {
+        let hash: Option<String> = on_pool!(self, |pool| {
+            sqlx::query_scalar("select hash from audit_event where sequence = $1")
+                .bind(sequence)
+                .fetch_optional(pool)
+                .await?
+        });
+        Ok(hash.and_then(|hash| hash.parse().ok()))
+    }
+
+    /// What stands behind the commitments of these events, with its place among them.
+    async fn openings(
+        &self,
+        first: i64,
+        end: i64,
+    ) -> Result<Found<BTreeMap<i64, Vec<(i64, Opening)>>>> {
+        let mut people: BTreeMap<i64, Vec<(i64, Opening)>> = BTreeMap::new();
+        on_pool!(self, |pool| {
+            let rows = sqlx::query(
+                "select sequence, position, commitment, salt, value from audit_person \
+                 where sequence >= $1 and sequence < $2",
+            )
+            .bind(first)
+            .bind(end)
+            .fetch_all(pool)
+            .await?;
+            for row in &rows {
+                let sequence: i64 = row.try_get(0)?;
+                let opening = || -> Option<(i64, Opening)> {
+                    Some((
+                        row.try_get(1).ok()?,
+                        Opening {
+                            commitment: row.try_get::<&str, _>(2).ok()?.parse().ok()?,
+                            salt: row.try_get::<&[u8], _>(3).ok()?.try_into().ok()?,
+                            value: row.try_get(4).ok()?,
+                        },
+                    ))
+                };
+                let Some(opening) = opening() else {
+                    let what = "a person's name does not match its commitment";
+                    return Ok(broken(sequence, what));
+                };
+                people.entry(sequence).or_default().push(opening);
+            }
+        });
+        Ok(Ok(people))
+    }
+}
+
+/// A row of the history as it is, down to the last column.
+struct Row<'row> {
+    sequence: i64,
+    header: &'row str,
+    payload: &'row str,
+    previous: &'row str,
+    hash: &'row str,
+    at: Option<i64>,
+    columns: [Option<&'row str>; 7],
+}
+
+impl Row<'_> {
+    /// What gives no hash.
+    fn unreadable(sequence: i64) -> Self {
+        Self {
+            sequence,
+            header: "",
+            payload: "",
+            previous: "",
+            hash: "",
+            at: None,
+            columns: [None; 7],
+        }
+    }
+}
+
+fn row_of<'row, R>(row: &'row R) -> sqlx::Result<Row<'row>>
+where
+    R: sqlx::Row,
+    usize: sqlx::ColumnIndex<R>,
+    i64: sqlx::Decode<'row, R::Database> + sqlx::Type<R::Database>,
+    &'row str: sqlx::Decode<'row, R::Database> + sqlx::Type<R::Database>,
+{
+    let mut columns = [None; 7];
+    for (place, column) in columns.iter_mut().enumerate() {
+        *column = row.try_get(6 + place)?;
+    }
+    Ok(Row {
+        sequence: row.try_get(0)?,
+        header: row.try_get(1)?,
+        payload: row.try_get(2)?,
+        previous: row.try_get(3)?,
+        hash: row.try_get(4)?,
+        at: row.try_get(5)?,
+        columns,
+    })
+}
+
+impl Walk {
+    fn checkpoint_is_due(&self) -> bool {
+        self.checkpoints
+            .front()
+            .is_some_and(|next| next.size <= self.next())
+    }
+
+    fn pass_checkpoint(&mut self) -> Found<()> {
+        let Some(kept) = self.checkpoints.pop_front() else {
+            return Ok(());
+        };
+        self.check_checkpoint(&kept)
+            .map_err(|what| Flaw::Checkpoint {
+                number: kept.number.min(self.next_number),
+                what,
+            })?;
+        self.next_number = kept.number + 1;
+        Ok(())
+    }
+
+    fn check_checkpoint(&mut self, kept: &KeptCheckpoint) -> std::result::Result<(), String> {
+        if kept.number != self.next_number {
+            return Err("missing: it was removed".to_owned());
+        }
+        let checkpoint = self.keys.open(&kept.note)?;
+        let time = Timestamp::from_microsecond(kept.at).map(|at| at.to_string());
+        if checkpoint.number() != Some(size_from(kept.number))
+            || checkpoint.size != size_from(kept.size)
+            || checkpoint.time() != time.as_deref().ok()
+        {
+            return Err("was altered: what stands beside its note is not what it says".to_owned());
+        }
+        let origin = self.origin.get_or_insert_with(|| checkpoint.origin.clone());
+        if *origin != checkpoint.origin {
+            return Err(format!("is of another log, {}", checkpoint.origin));
+        }
+        if kept.size < self.next() {
+            return Err("covers fewer events than the one before it".to_owned());
+        }
+        if checkpoint.root != self.frontier.root() {
+            return Err(
+                "its root is not that of the events: events before it were rewritten, or it was"
+                    .to_owned(),
+            );
+        }
+        Ok(())
+    }
+
+    fn pass_event(
+        &mut self,
+        row: &Row<'_>,
+        nodes: &BTreeMap<Node, String>,
+        people: &mut BTreeMap<i64, Vec<(i64, Opening)>>,
+    ) -> Found<()> {
+        self.pass_kept()?;
+        let sequence = row.sequence;
+        let (Ok(previous), Ok(hash)) = (row.previous.parse(), row.hash.parse()) else {
+            return broken(sequence, "has a hash that cannot be read");
+        };
+        let header = self.verifier.check_written(&Written {
+            sequence,
+            header: row.header,
+            payload: row.payload,
+            previous,
+            hash,
+        })?;
+        if !shows(row, &header) {
+            let what = "is shown as something else than its header says: a column was altered";
+            return broken(sequence, what);
+        }
+        if let Some(openings) = people.remove(&sequence) {
+            check_openings(sequence, row.payload, &openings)?;
+        }
+        if header.event_type.0 == EventType::SigningKeyNamed.as_str() {
+            self.keys
+                .name(row.payload)
+                .map_err(|what| Broken { sequence, what })?;
+        }
+        let sealed = self.sealed;
+        let mut flaw = None;
+        self.frontier.append(hash, |node, hash| {
+            if !is_kept(node) || size_of(node.leaves().end) > sealed || flaw.is_some() {
+                return;
+            }
+            let what = match nodes.get(&node) {
+                None => "missing: it was removed",
+                Some(kept) if *kept != hash.to_string() => {
+                    "is not the root of the events below it: it was altered"
+                }
+                Some(_) => return,
+            };
+            flaw = Some(Flaw::Node {
+                node,
+                what: what.to_owned(),
+            });
+        });
+        flaw.map_or(Ok(()), Err)
+    }
+
+    /// Compares the tree with what was kept elsewhere of it at this size.
+    fn pass_kept(&mut self) -> Found<()> {
+        while let Some((size, root)) = self.kept.front().copied() {
+            if size > self.frontier.size() {
+                break;
+            }
+            compare(size, root, &self.frontier)?;
+            self.kept.pop_front();
+        }
+        Ok(())
+    }
+}
+
+fn compare(size: u64, root: Digest, frontier: &Frontier) -> Found<()> {
+    if frontier.root() == root {
+        return Ok(());
+    }
+    Err(Flaw::Kept {
+        size,
+        what: "the history had other events then: it was rewritten".to_owned(),
+    })
+}
+
+/// Whether the columns that one filters by say what the header says.
+fn shows(row: &Row<'_>, header: &Filterable<'_>) -> bool {
+    let [event_type, kind, id, target, stack, object, run] = row.columns;
+    row.at == Some(header.at)
+        && event_type == Some(&*header.event_type.0)
+        && kind == Some(&*header.actor.kind.0)
+        && id == Some(&*header.actor.id.0)
+        && target == header.target.as_ref().map(|text| &*text.0)
+        && stack == header.stack.as_ref().map(|text| &*text.0)
+        && object == header.object.as_ref().map(|text| &*text.0)
+        && run == header.run.as_ref().map(|text| &*text.0)
+}
+
+fn check_openings(
+    sequence: i64,
+    payload: &str,
+    openings: &[(i64, Opening)],
+) -> std::result::Result<(), Broken> {
+    #[derive(serde::Deserialize)]
+    struct Payload {
+        #[serde(default)]
+        people: Vec<Named>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Named {
+        person: Digest,
+    }
+    let people = serde_json::from_str::<Payload>(payload).map_or(Vec::new(), |read| read.people);
+    for (position, opening) in openings {
+        let place = usize::try_from(*position).ok();
+        let named = place.and_then(|place| people.get(place));
+        let is_named = named.is_some_and(|named| named.person == opening.commitment);
+        check_people(sequence, [opening], |_| is_named)?;
+    }
+    Ok(())
+}
+
+fn broken<T>(sequence: i64, what: &str) -> Found<T> {
+    Err(Flaw::Event(Broken {
+        sequence,
+        what: what.to_owned(),
+    }))
+}
