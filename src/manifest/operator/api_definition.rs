@@ -171,11 +171,16 @@ fn data_sources(spec: &Map<String, Value>, place: &Place, reading: &mut Reading<
     for (index, field) in fields.into_iter().flatten().enumerate() {
         let source = format!("/graphql/type_field_configurations/{index}/data_source");
         let kind = field.pointer("/data_source/kind").and_then(Value::as_str);
-        if !matches!(kind, Some("HTTPJsonDataSource" | "GraphQLDataSource")) {
+        // The first is the gateway's spelling, the second the operator's.
+        let is_known = matches!(
+            kind,
+            Some("HTTPJSONDataSource" | "HTTPJsonDataSource" | "GraphQLDataSource")
+        );
+        if !is_known {
             reading.wrong(
                 place,
                 format!("{source}/kind"),
-                "must be HTTPJsonDataSource or GraphQLDataSource",
+                "must be HTTPJSONDataSource or GraphQLDataSource",
                 None,
             );
         }

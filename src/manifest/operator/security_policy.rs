@@ -147,17 +147,21 @@ fn right_of(
 /// Rates may be written as texts; the gateway takes numbers.
 fn numeric_limits(entry: &mut Map<String, Value>) {
     numeric_limit(entry);
-    let endpoints = entry.get_mut("endpoints").and_then(Value::as_array_mut);
-    for endpoint in endpoints.into_iter().flatten() {
-        let methods = endpoint.get_mut("methods").and_then(Value::as_array_mut);
-        for method in methods
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_object_mut)
-        {
-            numeric_limit(method);
-        }
+    for endpoint in items(entry, "endpoints") {
+        items(endpoint, "methods").for_each(numeric_limit);
     }
+    for member in ["json_rpc_methods", "mcp_primitives"] {
+        items(entry, member).for_each(numeric_limit);
+    }
+}
+
+/// The objects of a list.
+fn items<'a>(
+    holder: &'a mut Map<String, Value>,
+    member: &str,
+) -> impl Iterator<Item = &'a mut Map<String, Value>> {
+    let list = holder.get_mut(member).and_then(Value::as_array_mut);
+    list.into_iter().flatten().filter_map(Value::as_object_mut)
 }
 
 fn numeric_limit(holder: &mut Map<String, Value>) {
@@ -168,5 +172,9 @@ fn numeric_limit(holder: &mut Map<String, Value>) {
         if let Some(value) = limit.get_mut(name) {
             numeric_text(value);
         }
+    }
+    let smoothing = limit.get_mut("smoothing").and_then(Value::as_object_mut);
+    if let Some(trigger) = smoothing.and_then(|smoothing| smoothing.get_mut("trigger")) {
+        numeric_text(trigger);
     }
 }
