@@ -325,12 +325,14 @@ fn every_sample_is_translated_ignored_with_a_reason_or_refused_with_a_place() {
     let mut files = Vec::new();
     samples(&root, &mut files);
     files.sort();
-    let mut table = String::new();
+    let mut table = Vec::new();
     let mut counts = std::collections::BTreeMap::new();
     for path in &files {
         let (letter, said) = outcome(path);
         let name = path.strip_prefix(&root).unwrap().display();
-        table.push_str(&format!("{letter} {name} {said}\n"));
+        if !path.starts_with(root.join("tyk")) {
+            table.push(format!("{letter} {name} {said}"));
+        }
         let group = name.to_string().split('/').next().unwrap().to_owned();
         *counts.entry((group, letter)).or_insert(0) += 1;
         if letter == 'r' {
@@ -338,11 +340,7 @@ fn every_sample_is_translated_ignored_with_a_reason_or_refused_with_a_place() {
         }
     }
 
-    let ours: Vec<&str> = table
-        .lines()
-        .filter(|line| !line.contains(" tyk/"))
-        .collect();
-    insta::assert_snapshot!("operator_samples", ours.join("\n"));
+    insta::assert_snapshot!("operator_samples", table.join("\n"));
     assert_eq!(counts.get(&("refuse".to_owned(), 'r')), Some(&8));
     assert!(!counts.contains_key(&("refuse".to_owned(), 't')));
 }

@@ -40,12 +40,13 @@ fn problems(documents: &[Value]) -> Vec<String> {
 }
 
 fn resource(kind: &str, name: &str, spec: Value) -> Value {
-    json!({
+    let mut whole = json!({
         "apiVersion": "tyk.tyk.io/v1alpha1",
         "kind": kind,
         "metadata": {"name": name},
-        "spec": spec,
-    })
+    });
+    whole["spec"] = spec;
+    whole
 }
 
 fn api(name: &str, spec: &Value) -> Value {
@@ -70,12 +71,13 @@ fn merge(into: &mut Value, from: &Value) {
 }
 
 fn secret(name: &str, texts: Value) -> Value {
-    json!({
+    let mut whole = json!({
         "apiVersion": "v1",
         "kind": "Secret",
         "metadata": {"name": name},
-        "stringData": texts,
-    })
+    });
+    whole["stringData"] = texts;
+    whole
 }
 
 fn document(name: &str) -> Value {
@@ -486,6 +488,7 @@ fn leaves(kind: &str) -> Vec<&'static Field> {
 #[test]
 fn a_field_of_an_api_or_a_policy_arrives_where_the_table_says() {
     let mut checked = 0;
+    let mut wrong = Vec::new();
     for kind in ["ApiDefinition", "SecurityPolicy"] {
         for field in leaves(kind) {
             let value = sample(field);
@@ -493,6 +496,12 @@ fn a_field_of_an_api_or_a_policy_arrives_where_the_table_says() {
             place(&mut given, field.path, value.clone());
             if field.path == "version_data.default_version" {
                 given["version_data"]["versions"] = json!({"marker": {"name": "marker"}});
+            }
+            if field.path == "proxy.enable_load_balancing" {
+                given["proxy"]["target_list"] = json!(["http://up"]);
+            }
+            if field.path == "contextRef.namespace" {
+                given["contextRef"]["name"] = json!("marker");
             }
             // References need what they refer to; tests of their own look at those.
             let refers = [
@@ -527,12 +536,12 @@ fn a_field_of_an_api_or_a_policy_arrives_where_the_table_says() {
                 Err(problems) => {
                     // Only what excludes another may be refused.
                     let shown = format!("{problems:?}");
-                    assert!(
-                        matches!(field.becomes, Becomes::Refused(_))
-                            || shown.contains("listen_port")
-                            || shown.contains("stands under"),
-                        "{field:?}: {shown}"
-                    );
+                    let is_meant = matches!(field.becomes, Becomes::Refused(_))
+                        || shown.contains("listen_port")
+                        || shown.contains("stands under");
+                    if !is_meant {
+                        wrong.push(format!("{field:?}: {shown}"));
+                    }
                     continue;
                 }
             };
@@ -540,7 +549,10 @@ fn a_field_of_an_api_or_a_policy_arrives_where_the_table_says() {
                 Becomes::Same => field.path.to_owned(),
                 Becomes::At(place) => place.to_owned(),
                 Becomes::NotApplicable(_) => continue,
-                Becomes::Refused(reason) => panic!("{field:?} is accepted: {reason}"),
+                Becomes::Refused(_) => {
+                    wrong.push(format!("{field:?} is accepted"));
+                    continue;
+                }
             };
             let mut pointer = concrete(&place);
             if names_api {
@@ -556,10 +568,13 @@ fn a_field_of_an_api_or_a_policy_arrives_where_the_table_says() {
                         .any(|end| pointer.ends_with(end));
                 at == Some(&expected) || (is_named && at.is_some())
             });
-            assert!(found, "{field:?} is not at {pointer}");
+            if !found {
+                wrong.push(format!("{field:?} is not at {pointer}"));
+            }
             checked += 1;
         }
     }
+    assert!(wrong.is_empty(), "{wrong:#?}");
     assert!(checked > 500, "{checked}");
 }
 

@@ -879,7 +879,7 @@ async fn after_a_run_a_plan_of_every_accepted_sample_is_empty() {
     };
     let batches = batches_of_samples(&shared);
     let files: usize = batches.iter().map(Vec::len).sum();
-    assert_eq!(files, 120);
+    assert_eq!(files, 121);
     let mut not_loaded = Vec::new();
     for batch in &batches {
         let app = TestApp::start(Mode::Embedded).await;

@@ -283,12 +283,11 @@ impl Settings<'_, '_> {
                 .get("name")
                 .and_then(Value::as_str)
                 .unwrap_or_default();
-            match places.get(name).copied() {
-                Some(place) => merged[place] = entry,
-                None => {
-                    places.insert(name.to_owned(), merged.len());
-                    merged.push(entry);
-                }
+            if let Some(place) = places.get(name).copied() {
+                merged[place] = entry;
+            } else {
+                places.insert(name.to_owned(), merged.len());
+                merged.push(entry);
             }
         }
         self.set("/info/versioning/versions", Value::Array(merged));

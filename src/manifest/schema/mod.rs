@@ -228,12 +228,10 @@ mod tests {
 
     fn types(shape: Shape, seen: &mut BTreeSet<usize>, check: &mut dyn FnMut(&'static Type)) {
         match shape {
-            Shape::Object(of) => {
-                if seen.insert(std::ptr::from_ref(of).addr()) {
-                    check(of);
-                    for field in of.fields {
-                        types(field.shape, seen, check);
-                    }
+            Shape::Object(of) if seen.insert(std::ptr::from_ref(of).addr()) => {
+                check(of);
+                for field in of.fields {
+                    types(field.shape, seen, check);
                 }
             }
             Shape::List(of) | Shape::First(of) | Shape::Map(of) => types(*of, seen, check),
