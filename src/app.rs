@@ -33,7 +33,7 @@ use crate::{
     },
     git::{self, BranchName, Location, Mirrors, Remote, RepoPath, Selection},
     keys::InstallationKey,
-    manifest::{self, Environment, NamedCertificate},
+    manifest::{self, Environment, Keyless, NamedCertificate},
     metrics::Metrics,
     notify::{self, GitHost, GitHub, GitLab, Place, Receiver, Sender, Slack, Webhook},
     queue::JetStream,
@@ -98,6 +98,8 @@ pub struct Stack {
     pub approval_valid: i64,
     /// Where the secrets are that its manifests may refer to, by name.
     pub secrets: Arc<BTreeMap<String, SecretSource>>,
+    pub keyless: Keyless,
+    pub strict: bool,
 }
 
 impl Stack {
@@ -528,6 +530,8 @@ fn stacks(
             allow_local_approval: stack.allow_local_approval,
             approval_valid: i64::try_from(stack.approval_valid.as_micros()).unwrap_or(i64::MAX),
             secrets: Arc::new(stack.secrets.clone()),
+            keyless: stack.keyless,
+            strict: stack.strict,
         };
         stacks.insert(built.name.clone(), Arc::new(built));
     }

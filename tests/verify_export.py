@@ -5,7 +5,7 @@ Written from the description of the format alone (src/domain/audit/export.rs) an
 with Lockstep. Needs Python 3.9 and the package `cryptography` (for Ed25519). Exit code 0 when every
 event is as it was written and nothing that the filter names was left out, else 1 with the reason.
 """
-import base64, datetime, hashlib, json, sys, tarfile
+import base64, datetime, hashlib, json, sys, tarfile, unicodedata
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -166,9 +166,16 @@ def moment(micros):
     return at.strftime("%Y-%m-%dT%H:%M:%S") + f".{rest:06}Z"
 
 
+def inert(cell):
+    line = "".join(" " if unicodedata.category(letter) == "Cc" else letter for letter in cell)
+    rest = line
+    while rest[:1] == "\ufeff" or rest[:1].isspace():
+        rest = rest[1:]
+    return "'" + line if rest[:1] in tuple("=+-@\uff1d\uff0b\uff0d\uff20|%") else line
+
+
 def csv_line(cells):
-    guard = lambda cell: "'" + cell if cell[:1] in ("=", "+", "-", "@", "\t", "\r") else cell
-    return ",".join('"' + guard(cell).replace('"', '""') + '"' for cell in cells) + "\r\n"
+    return ",".join('"' + inert(cell).replace('"', '""') + '"' for cell in cells) + "\r\n"
 
 
 def csv_row(header, payload, people, digest):

@@ -11,7 +11,7 @@ use anyhow::Context;
 use super::validate::collect;
 use crate::{
     git::Selection,
-    manifest::{self, Environment, Ignored, Limits, Problem, Search, SourceFile},
+    manifest::{Checked, Environment, Ignored, Limits, Problem, Search, SourceFile},
 };
 
 /// Files by their paths from the repository's root, as manifests name each other.
@@ -114,35 +114,41 @@ impl Checkout {
             .map(|bytes| SourceFile { path, bytes })
     }
 
-    fn name(&self, path: &mut String) {
-        if let Some(shown) = self.shown.get(path.as_str()) {
-            path.clone_from(shown);
-            return;
+    /// What a file is called by whoever asked.
+    pub fn shown(&self, path: &str) -> String {
+        if let Some(shown) = self.shown.get(path) {
+            return shown.clone();
         }
-        let full = self.root.join(path.as_str());
-        if full.exists() {
-            let here = std::env::current_dir().and_then(|folder| folder.canonicalize());
-            let below = here
-                .ok()
-                .and_then(|here| Some(full.strip_prefix(here).ok()?.to_owned()));
-            *path = below.unwrap_or(full).display().to_string();
+        let full = self.root.join(path);
+        if !full.exists() {
+            return path.to_owned();
         }
+        let here = std::env::current_dir().and_then(|folder| folder.canonicalize());
+        let below = here
+            .ok()
+            .and_then(|here| Some(full.strip_prefix(here).ok()?.to_owned()));
+        below.unwrap_or(full).display().to_string()
     }
 
-    /// Calls the files of problems as whoever asked calls them.
-    pub fn name_problems(&self, problems: &mut [Problem]) {
+    fn name_problems(&self, problems: &mut [Problem]) {
         for problem in problems {
-            self.name(&mut problem.file);
+            problem.file = self.shown(&problem.file);
         }
     }
 
-    pub fn name_all(&self, manifests: &mut manifest::Manifests) {
+    /// Calls every file as whoever asked calls it.
+    pub fn name_all(&self, checked: &mut Checked) {
+        let Checked {
+            manifests,
+            problems,
+        } = checked;
+        self.name_problems(problems);
         self.name_problems(&mut manifests.warnings);
         for Ignored { path, .. } in &mut manifests.ignored {
-            self.name(path);
+            *path = self.shown(path);
         }
         for object in manifests.desired.values_mut() {
-            self.name(&mut object.path);
+            object.path = self.shown(&object.path);
         }
     }
 }

@@ -56,21 +56,20 @@ impl Diff {
             anyhow::bail!("{problem}");
         }
         options.further = std::mem::take(&mut checkout.further);
-        let read = match manifest::read(&checkout.files, &options) {
-            Ok(mut read) => {
-                checkout.name_all(&mut read);
-                read
-            }
-            Err(mut problems) => {
-                checkout.name_problems(&mut problems);
-                let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
-                anyhow::bail!(
-                    "{} problems of the manifests:\n{}",
-                    problems.len(),
-                    lines.join("\n")
-                );
-            }
-        };
+        let mut checked = manifest::check(&checkout.files, &options);
+        checkout.name_all(&mut checked);
+        let manifest::Checked {
+            manifests: read,
+            problems,
+        } = checked;
+        if !problems.is_empty() {
+            let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            anyhow::bail!(
+                "{} problems of the manifests:\n{}",
+                problems.len(),
+                lines.join("\n")
+            );
+        }
         if !read.unreadable.is_empty() {
             let lines: Vec<String> = read.unreadable.into_iter().collect();
             anyhow::bail!("{}", lines.join("\n"));

@@ -8,6 +8,7 @@ use crate::{
     app::App,
     domain::{
         audit::event::Person,
+        csv,
         moment::{parse_moment, parse_quarter},
     },
     http::api::view::{ApprovalView, PersonView},
@@ -198,7 +199,7 @@ impl Printer {
                 serde_json::to_string(&since)?,
                 serde_json::to_string(&until)?
             )),
-            Form::Csv => output::text(&csv_line(HEAD)),
+            Form::Csv => output::text(&csv::line(HEAD)),
         }
         Ok(())
     }
@@ -210,7 +211,7 @@ impl Printer {
                 let comma = if self.rows == 0 { "" } else { "," };
                 output::text(&format!("{comma}{}", serde_json::to_string(&to_json(row))?));
             }
-            Form::Csv => output::text(&csv_line(cells(row).iter().map(String::as_str))),
+            Form::Csv => output::text(&csv::line(cells(row).iter().map(String::as_str))),
         }
         self.rows += 1;
         Ok(())
@@ -328,63 +329,4 @@ fn text(row: &Row) -> String {
         words.push(format!("[{}]", row.notes.join("; ")));
     }
     words.join("  ")
-}
-
-/// One line of comma-separated values, every cell within quotes.
-fn csv_line<'a>(cells: impl IntoIterator<Item = &'a str>) -> String {
-    let quoted: Vec<String> = cells
-        .into_iter()
-        .map(|cell| format!("\"{}\"", inert(cell).replace('"', "\"\"")))
-        .collect();
-    quoted.join(",")
-}
-
-/// The text as no spreadsheet takes for a formula: where it might, an apostrophe comes first. A line
-/// break within a cell becomes a space, because some programs begin a cell anew there.
-fn inert(cell: &str) -> String {
-    const STARTS: &[char] = &['=', '+', '-', '@', '＝', '＋', '－', '＠', '|', '%'];
-    let line: String = cell
-        .chars()
-        .map(|letter| if letter.is_control() { ' ' } else { letter })
-        .collect();
-    let may_be_formula = line
-        .trim_start_matches(|letter: char| letter.is_whitespace() || letter == '\u{feff}')
-        .starts_with(STARTS);
-    if may_be_formula {
-        format!("'{line}")
-    } else {
-        line
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    #[test]
-    fn a_cell_that_looks_like_a_formula_is_a_text() {
-        for (cell, line) in [
-            ("orders", "\"orders\""),
-            ("=1+1", "\"'=1+1\""),
-            ("  @sum", "\"'  @sum\""),
-            ("\t=cmd", "\"' =cmd\""),
-            ("a \"b\", c", "\"a \"\"b\"\", c\""),
-            ("a\n=b", "\"a =b\""),
-            ("", "\"\""),
-        ] {
-            assert_eq!(csv_line([cell]), line);
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn no_cell_starts_a_formula_or_a_line(cell in "(?s).{0,40}") {
-            let line = csv_line([cell.as_str()]);
-            let inner = &line[1..line.len() - 1];
-            prop_assert!(!inner.trim_start().starts_with(['=', '+', '-', '@']));
-            prop_assert!(!inner.contains(['\n', '\r', '\t']));
-            prop_assert_eq!(inner.replace("\"\"", "").matches('"').count(), 0);
-        }
-    }
 }

@@ -202,11 +202,7 @@ fn lease_json(holder: &Holder) -> Value {
 }
 
 fn proof_json(proof: &Proof) -> Value {
-    let Proof {
-        head,
-        last,
-        check,
-    } = proof;
+    let Proof { head, last, check } = proof;
     json!({
         "events": head.size,
         "signed": last.as_ref().map_or(0, |last| last.size),

@@ -4,21 +4,22 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{Exit, Invocation, checkout::Checkout, output};
+use super::{Exit, Format, Invocation, annotations, checkout::Checkout, output};
 use crate::{
     git::Selection,
-    manifest::{self, Environment, NamedCertificate},
+    manifest::{self, Checked, Environment, Keyless, NamedCertificate},
 };
 
 /// Check manifests on this machine, without a gateway or a configuration.
 ///
-/// Every problem is listed with its file, line and column. Exit code 1: there are problems.
+/// Every problem is listed with its file, line and column. With --output github or sarif they show
+/// as annotations in a pull request. Exit code 1: there are problems.
 ///
 /// With --stack they are read as that stack of the configuration reads them: its folder, its values
-/// and patches, the organisation of its target. PATH is then the checkout of its repository. No
-/// secret is needed for that.
+/// and patches, the organisation of its target, what it says of warnings. PATH is then the checkout
+/// of its repository. No secret is needed for that.
 #[derive(Debug, Args)]
 pub struct Validate {
     /// Files or folders with manifests
@@ -37,6 +38,12 @@ pub struct Validate {
     /// A certificate that the server's configuration has as [certificate.NAME]; may be repeated
     #[arg(long = "certificate", value_name = "NAME")]
     certificates: Vec<String>,
+    /// Whether APIs may be open to everybody; without it there is a warning of each
+    #[arg(long, value_name = "BOOL")]
+    allow_keyless: Option<bool>,
+    /// Take warnings for problems
+    #[arg(long)]
+    strict: bool,
 }
 
 impl Validate {
@@ -46,32 +53,19 @@ impl Validate {
         let searched = checkout.complete(&options.environment, &options.limits);
         options.folders.clone_from(&checkout.folders);
         options.further = std::mem::take(&mut checkout.further);
-        let mut read = match searched {
-            Ok(()) => manifest::read(&checkout.files, &options),
-            Err(problem) => Err(vec![problem]),
-        };
-        match &mut read {
-            Ok(read) => checkout.name_all(read),
-            Err(problems) => checkout.name_problems(problems),
+        let mut checked = manifest::check(&checkout.files, &options);
+        // What comes of files that are not all there is nobody's wish.
+        if let Err(problem) = searched {
+            checked.problems = vec![problem];
         }
-        if invocation.is_json() {
-            let value = match &read {
-                Ok(read) => json!({
-                    "ok": true,
-                    "objects": read.desired.values().map(|object| json!({
-                        "object": object.key, "name": object.name(), "file": object.path,
-                    })).collect::<Vec<_>>(),
-                    "ignored": read.ignored,
-                    "warnings": read.warnings,
-                    "problems": [],
-                }),
-                Err(problems) => json!({"ok": false, "problems": problems}),
-            };
-            output::json(&value)?;
-        } else {
-            print(&read, checkout.files.len());
+        checkout.name_all(&mut checked);
+        match invocation.output {
+            Format::Text => print(&checked, checkout.files.len()),
+            Format::Json => output::json(&to_json(&checked))?,
+            Format::Github => output::text(&annotations::github(&checked)),
+            Format::Sarif => output::json(&annotations::sarif(&checked))?,
         }
-        Ok(if read.is_ok() {
+        Ok(if checked.problems.is_empty() {
             Exit::Done
         } else {
             Exit::Failed
@@ -92,6 +86,10 @@ impl Validate {
                 values: self.values.clone(),
                 ..Environment::default()
             },
+            keyless: self
+                .allow_keyless
+                .map_or_else(Keyless::default, Keyless::of),
+            strict: self.strict,
             ..manifest::Options::default()
         };
         let Some(name) = &self.stack else {
@@ -117,42 +115,69 @@ impl Validate {
             .org
             .or_else(|| config.orgs.get(&stack.target).cloned());
         options.environment.clone_from(&stack.environment);
+        if self.allow_keyless.is_none() {
+            options.keyless = stack.keyless;
+        }
+        options.strict |= stack.strict;
         let selection = Selection::new(stack.files.include(), stack.files.exclude())?;
         let checkout = Checkout::of_stack(root, stack.path.as_str(), &selection)?;
         Ok((checkout, options))
     }
 }
 
-fn print(read: &Result<manifest::Manifests, Vec<manifest::Problem>>, files: usize) {
-    match read {
-        Ok(read) => {
-            let mut text = String::new();
-            for object in read.desired.values() {
-                text.push_str(&format!(
-                    "{}  {}  {}\n",
-                    object.key,
-                    object.name(),
-                    object.path
-                ));
-            }
-            for ignored in &read.ignored {
-                text.push_str(&format!("ignored: {ignored}\n"));
-            }
-            for warning in &read.warnings {
-                text.push_str(&format!("warning: {warning}\n"));
-            }
+fn to_json(checked: &Checked) -> Value {
+    let Checked {
+        manifests,
+        problems,
+    } = checked;
+    if !problems.is_empty() {
+        return json!({"ok": false, "problems": problems, "warnings": manifests.warnings});
+    }
+    json!({
+        "ok": true,
+        "objects": manifests.desired.values().map(|object| json!({
+            "object": object.key, "name": object.name(), "file": object.path,
+        })).collect::<Vec<_>>(),
+        "ignored": manifests.ignored,
+        "warnings": manifests.warnings,
+        "problems": [],
+    })
+}
+
+fn print(checked: &Checked, files: usize) {
+    let Checked {
+        manifests,
+        problems,
+    } = checked;
+    let mut text = String::new();
+    if problems.is_empty() {
+        for object in manifests.desired.values() {
             text.push_str(&format!(
-                "{} objects in {files} files, no problems",
-                read.desired.len()
+                "{}  {}  {}\n",
+                object.key,
+                object.name(),
+                object.path
             ));
-            output::text(&text);
         }
-        Err(problems) => {
-            let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
-            output::text(&lines.join("\n"));
-            eprintln!("{} problems in {files} files", problems.len());
+        for ignored in &manifests.ignored {
+            text.push_str(&format!("ignored: {ignored}\n"));
         }
     }
+    for problem in problems {
+        text.push_str(&format!("{problem}\n"));
+    }
+    for warning in &manifests.warnings {
+        text.push_str(&format!("warning: {warning}\n"));
+    }
+    if problems.is_empty() {
+        text.push_str(&format!(
+            "{} objects in {files} files, no problems",
+            manifests.desired.len()
+        ));
+    } else {
+        eprintln!("{} problems in {files} files", problems.len());
+    }
+    output::text(&text);
 }
 
 /// The selected files below a folder, or the one file that was named.

@@ -20,7 +20,7 @@ use crate::{
         reference,
         window::{Days, Freeze, TimeOfDay, Window, parse_day},
     },
-    manifest::{self, Authentication, Environment, OpenApi, PatchSource, Template},
+    manifest::{self, Authentication, Environment, Keyless, OpenApi, PatchSource, Template},
     webhook::RefName,
 };
 
@@ -61,6 +61,10 @@ pub struct Stack {
     pub environment: Environment,
     /// What the manifests may refer to as `${secret:NAME}`.
     pub secrets: BTreeMap<String, SecretSource>,
+    /// What to say of an API that everybody can call.
+    pub keyless: Keyless,
+    /// Whether a warning about a manifest stops a run as a problem does.
+    pub strict: bool,
 }
 
 /// What to do when the live state differs from what the last run left.
@@ -204,6 +208,10 @@ pub(super) fn read(
         field.parse(duration(SHORTEST_APPROVAL_VALID, LONGEST_APPROVAL_VALID))
     });
     let environment = read_environment(section);
+    let keyless = section.or_default("allow_keyless", Keyless::default(), |field| {
+        field.boolean().map(Keyless::of)
+    });
+    let strict = section.or_default("strict", false, Field::boolean);
     let include = section.optional("include", read_globs);
     let exclude = section.optional("exclude", read_globs);
     let secrets = section.or_default("secrets", BTreeMap::new(), read_secrets);
@@ -235,6 +243,8 @@ pub(super) fn read(
         },
         environment: environment?,
         secrets: secrets?,
+        keyless: keyless?,
+        strict: strict?,
     })
 }
 

@@ -13,9 +13,12 @@ mod layout;
 mod library;
 mod native;
 mod openapi;
-mod operator;
+pub mod operator;
 mod overlay;
 mod patch;
+mod pattern;
+mod rules;
+pub mod schema;
 mod secrets;
 mod source;
 mod upstream;
@@ -69,6 +72,10 @@ pub struct Options {
     /// Files that are read only where another one, or the stack, names them. [`Search`] tells
     /// which are needed.
     pub further: Vec<SourceFile>,
+    /// What to say of an API that everybody can call.
+    pub keyless: Keyless,
+    /// Whether a warning is a problem.
+    pub strict: bool,
     pub limits: Limits,
 }
 
@@ -82,6 +89,29 @@ pub struct Environment {
     pub patches: Vec<PatchSource>,
     /// How plain OpenAPI documents become APIs; without it they are ignored.
     pub openapi: Option<OpenApi>,
+}
+
+/// What to say of an API that asks nobody for a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Keyless {
+    /// A warning.
+    #[default]
+    Told,
+    /// It is a problem.
+    Refused,
+    /// Nothing.
+    Allowed,
+}
+
+impl Keyless {
+    /// What somebody means who says whether it is allowed.
+    pub fn of(is_allowed: bool) -> Self {
+        if is_allowed {
+            Self::Allowed
+        } else {
+            Self::Refused
+        }
+    }
 }
 
 /// A certificate that is kept beside the manifests, with its private key or without.
@@ -127,7 +157,7 @@ impl Default for Limits {
     }
 }
 
-/// Manifests without a problem.
+/// What files describe.
 #[derive(Debug)]
 pub struct Manifests {
     pub desired: Desired,
@@ -198,6 +228,27 @@ impl fmt::Display for Problem {
 
 /// Reads every file, and says everything that is wrong with them.
 pub fn read(files: &[SourceFile], options: &Options) -> Result<Manifests, Vec<Problem>> {
+    let Checked {
+        manifests,
+        problems,
+    } = check(files, options);
+    if problems.is_empty() {
+        Ok(manifests)
+    } else {
+        Err(problems)
+    }
+}
+
+/// Everything that files say, also where something is wrong with some of them. What comes of
+/// them is for people to look at then, and for nothing else: what has a problem is missing in it.
+#[derive(Debug)]
+pub struct Checked {
+    pub manifests: Manifests,
+    pub problems: Vec<Problem>,
+}
+
+/// Reads every file, and says what it found beside everything that is wrong.
+pub fn check(files: &[SourceFile], options: &Options) -> Checked {
     let mut order: Vec<&SourceFile> = files.iter().collect();
     order.sort_by(|left, right| left.path.cmp(&right.path));
     let (pem, order): (Vec<_>, Vec<_>) = order
@@ -360,6 +411,8 @@ struct Reading<'o> {
     unreadable: BTreeSet<String>,
     values: Values,
     budget: Budget,
+    /// Certificates that Secrets hold, by namespace and name.
+    in_secrets: BTreeMap<String, certificates::InSecret>,
 }
 
 impl<'o> Reading<'o> {
@@ -375,6 +428,7 @@ impl<'o> Reading<'o> {
             unreadable: BTreeSet::new(),
             values: Values::default(),
             budget: Budget::new(options.limits.made),
+            in_secrets: BTreeMap::new(),
         }
     }
 
@@ -418,7 +472,7 @@ impl<'o> Reading<'o> {
         let concerns = if is_kubernetes {
             operator::concerns(&value)
         } else {
-            native::kind_of(&value).is_some()
+            native::kind_of(&value, &place).is_some()
         };
         if concerns {
             self.fill(&mut value, &place);
@@ -493,6 +547,16 @@ impl<'o> Reading<'o> {
             message: message.into(),
             fix: fix.map(str::to_owned),
         });
+    }
+
+    /// Whether something was said of this place, or of one below it.
+    fn has_said(&self, place: &Place, pointer: &str) -> bool {
+        self.found
+            .iter()
+            .rev()
+            .take_while(|found| found.place == *place)
+            .filter_map(|found| found.pointer.strip_prefix(pointer))
+            .any(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
     fn warn(
@@ -583,7 +647,10 @@ impl<'o> Reading<'o> {
         self.warned.extend(warned);
     }
 
-    fn finish(mut self, library: &Library<'_>) -> Result<Manifests, Vec<Problem>> {
+    fn finish(mut self, library: &Library<'_>) -> Checked {
+        if self.options.strict {
+            self.found.append(&mut self.warned);
+        }
         let place = |found: &Found| {
             let Found { place, pointer, .. } = found;
             (
@@ -608,22 +675,22 @@ impl<'o> Reading<'o> {
         };
         let mut problems = located(self.found);
         problems.extend(self.problems);
-        if !problems.is_empty() {
-            problems.sort();
-            problems.dedup();
-            return Err(problems);
-        }
+        problems.sort();
+        problems.dedup();
         let mut ignored = self.ignored;
         ignored.sort();
-        Ok(Manifests {
-            desired: self
-                .objects
-                .into_iter()
-                .map(|(object, _)| (object.key.clone(), object))
-                .collect(),
-            unreadable: self.unreadable,
-            ignored,
-            warnings: located(self.warned),
-        })
+        Checked {
+            manifests: Manifests {
+                desired: self
+                    .objects
+                    .into_iter()
+                    .map(|(object, _)| (object.key.clone(), object))
+                    .collect(),
+                unreadable: self.unreadable,
+                ignored,
+                warnings: located(self.warned),
+            },
+            problems,
+        }
     }
 }

@@ -123,7 +123,7 @@ impl Overlay {
         if self.patches.is_empty() {
             return;
         }
-        let names = names_of(&draft.value).into_iter();
+        let names = names_of(draft).into_iter();
         let mut matched: Vec<usize> = names
             .map(|name| reading.values.in_name(name))
             .flat_map(|name| self.globs.matches(name))
@@ -221,7 +221,8 @@ pub(super) fn missing(path: &str, what: &str) -> Problem {
 }
 
 /// What a patch may call a manifest.
-fn names_of(value: &Value) -> Vec<String> {
+fn names_of(draft: &Draft) -> Vec<String> {
+    let Draft { value, place, .. } = draft;
     if let Some((kind, namespace, name)) = operator::name_of(value) {
         return vec![
             format!("{kind}/{namespace}/{name}"),
@@ -229,7 +230,7 @@ fn names_of(value: &Value) -> Vec<String> {
             name.to_owned(),
         ];
     }
-    let Some(kind) = native::kind_of(value) else {
+    let Some(kind) = native::kind_of(value, place) else {
         return Vec::new();
     };
     let text = |pointer: &str| {

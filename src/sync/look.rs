@@ -237,11 +237,14 @@ async fn read(app: &App, stack: &Stack, revision: &Revision) -> Result<Read, Loo
     let folder = stack.path.as_str().to_owned();
     let environment = stack.environment.clone();
     let names = stack.secrets.keys().cloned().collect();
+    let (keyless, strict) = (stack.keyless, stack.strict);
     let read = tokio::task::spawn_blocking(move || {
         let options = manifest::Options {
             environment,
             further,
             secrets: Some(names),
+            keyless,
+            strict,
             ..app.manifest_options(&target, vec![folder])
         };
         manifest::read(&files, &options)
@@ -497,7 +500,7 @@ fn fields(
     let Some(owned) = inventory.get(key) else {
         // Not ours: what would change if it were, as far as the listing tells.
         let live = observation.masked(key, masker);
-        let comparable = !matches!(key.kind, Kind::Certificate | Kind::OasApi);
+        let comparable = !matches!(key.kind, Kind::Certificate | Kind::OasApi | Kind::McpProxy);
         return live
             .filter(|_| comparable)
             .map(|live| diff(&live, &after))

@@ -137,6 +137,12 @@ fn verify_in_python(file: &Path, key: &str) -> (i32, String) {
 
 fn events(from: i64, count: i64) -> Vec<NewEvent> {
     let people = ["ada", "=HYPERLINK(\"http://x\")", "grace, \"hopper\"\n"];
+    let reasons = [
+        "=1+1 \u{1}\u{7f}\u{2028} ü",
+        "\u{feff} \u{a0}\u{3000}＝1",
+        "\t\r-1",
+        "plain",
+    ];
     (from..from + count)
         .map(|index| {
             let person = Person {
@@ -158,7 +164,7 @@ fn events(from: i64, count: i64) -> Vec<NewEvent> {
                     Actor::new("worker", "one"),
                     json!({
                         "outcome": "applied",
-                        "reason": "=1+1 \u{1}\u{7f}\u{2028} ü",
+                        "reason": reasons[usize::try_from(index).unwrap() % reasons.len()],
                         "number": 1.5e-7,
                         "whole": i64::MAX,
                         "source": {"revision": "abc"},

@@ -416,10 +416,7 @@ async fn pages_stay_as_they_are_while_the_history_grows(mode: Mode) {
 async fn a_page_ends_where_it_has_looked_enough_and_says_from_where_to_go_on(mode: Mode) {
     let app = TestApp::start(mode).await;
     let store = &app.app.store;
-    let needle = NewEvent {
-        payload: json!({"reason": "a needle"}),
-        ..note(&app, 0)
-    };
+    let needle = note(&app, 0).with("reason", "a needle");
     store.record_events(&[needle]).await.unwrap();
     let many = usize::try_from(lockstep::store::LOOK).unwrap() + 500;
     let hay: Vec<NewEvent> = (0..many).map(|_| note(&app, 1)).collect();
@@ -1086,6 +1083,8 @@ async fn every_route_is_in_the_document_and_every_path_of_it_is_served() {
                 .unwrap();
             let expected = if path == "/openapi.json" { 200 } else { 401 };
             assert_eq!(answer.status(), expected, "{method} {path}");
+            let told = operation["responses"].get(answer.status().as_str());
+            assert!(told.is_some(), "{method} {path}: its answer is not told of");
             routes.insert(format!("{method} {path}"));
         }
     }

@@ -27,7 +27,7 @@ use super::{
     inventory::Inventory,
     normalize,
     object::{Desired, Object, ObjectKey, Route},
-    reference,
+    parallel, reference,
     run::Action,
     secrets::{Masker, Rotation, has_references, rotation},
 };
@@ -70,22 +70,22 @@ pub type PreparedDesired = BTreeMap<ObjectKey, Prepared>;
 
 /// Masks and hashes what Git wants, and fills in the secrets that the masker knows, in memory.
 pub fn prepare(desired: Desired, masker: &Masker) -> PreparedDesired {
-    desired
-        .into_iter()
-        .map(|(key, object)| {
-            let comparable = normalize::comparable(key.kind, &object.body);
-            let text = super::canonical::canonical(&masker.mask(&comparable, false));
-            let filled = reference::filled(&object.body, masker.secrets());
-            let prepared = Prepared {
-                digest: Digest::of(text.as_bytes()),
-                references: has_references(&object.body) || reference::refers(&object.body),
-                filled: filled.map(|body| Filled(Arc::new(body))),
-                text,
-                object,
-            };
-            (key, prepared)
-        })
-        .collect()
+    let objects: Vec<(ObjectKey, Object)> = desired.into_iter().collect();
+    parallel::map(objects, |(key, object)| {
+        let comparable = normalize::comparable(key.kind, &object.body);
+        let text = super::canonical::canonical(&masker.mask(&comparable, false));
+        let filled = reference::filled(&object.body, masker.secrets());
+        let prepared = Prepared {
+            digest: Digest::of(text.as_bytes()),
+            references: has_references(&object.body) || reference::refers(&object.body),
+            filled: filled.map(|body| Filled(Arc::new(body))),
+            text,
+            object,
+        };
+        (key, prepared)
+    })
+    .into_iter()
+    .collect()
 }
 
 /// One live object, as a listing shows it.

@@ -31,7 +31,7 @@ use utoipa::{
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use self::{auth::Api, view::ErrorBody};
+use self::{auth::Api, view::Undone};
 use super::{State, error::Error};
 use crate::{
     app::Stack,
@@ -126,10 +126,7 @@ struct Why {
 #[utoipa::path(
     post, path = "/api/v1/runs/{id}/approve", params(("id" = String, Path)), tag = "decisions",
     request_body = Why,
-    responses(
-        (status = 200, description = "What was asked for", body = Value), (status = 401, description = "There is no valid token in the request", body = ErrorBody), (status = 403, description = "The token is not for that", body = ErrorBody),
-        (status = 404, description = "There is no such thing", body = ErrorBody), (status = 409, description = "It cannot be done as things stand", body = ErrorBody), (status = 422, description = "Something of what is asked is wrong; the message names it", body = ErrorBody),
-    )
+    responses((status = 200, description = "What was asked for", body = Value), Undone)
 )]
 async fn approve(
     Shared(state): Shared<Arc<State>>,
@@ -145,10 +142,7 @@ async fn approve(
 #[utoipa::path(
     post, path = "/api/v1/runs/{id}/reject", params(("id" = String, Path)), tag = "decisions",
     request_body = Why,
-    responses(
-        (status = 200, description = "What was asked for", body = Value), (status = 401, description = "There is no valid token in the request", body = ErrorBody), (status = 403, description = "The token is not for that", body = ErrorBody),
-        (status = 404, description = "There is no such thing", body = ErrorBody), (status = 409, description = "It cannot be done as things stand", body = ErrorBody), (status = 422, description = "Something of what is asked is wrong; the message names it", body = ErrorBody),
-    )
+    responses((status = 200, description = "What was asked for", body = Value), Undone)
 )]
 async fn reject(
     Shared(state): Shared<Arc<State>>,
@@ -219,10 +213,7 @@ fn undecided(error: &DecideError) -> Error {
 #[utoipa::path(
     post, path = "/api/v1/stacks/{name}/sync", params(("name" = String, Path)), tag = "decisions",
     request_body = Why,
-    responses(
-        (status = 202, description = "It is asked for, and on its way", body = Value), (status = 401, description = "There is no valid token in the request", body = ErrorBody), (status = 403, description = "The token is not for that", body = ErrorBody),
-        (status = 404, description = "There is no such thing", body = ErrorBody), (status = 409, description = "It cannot be done as things stand", body = ErrorBody), (status = 422, description = "Something of what is asked is wrong; the message names it", body = ErrorBody),
-    )
+    responses((status = 202, description = "It is asked for, and on its way", body = Value), Undone)
 )]
 async fn sync(
     Shared(state): Shared<Arc<State>>,
@@ -275,10 +266,7 @@ struct HoldWish {
 #[utoipa::path(
     post, path = "/api/v1/stacks/{name}/hold", params(("name" = String, Path)), tag = "decisions",
     request_body = HoldWish,
-    responses(
-        (status = 200, description = "What was asked for", body = Value), (status = 401, description = "There is no valid token in the request", body = ErrorBody), (status = 403, description = "The token is not for that", body = ErrorBody),
-        (status = 404, description = "There is no such thing", body = ErrorBody), (status = 409, description = "It cannot be done as things stand", body = ErrorBody), (status = 422, description = "Something of what is asked is wrong; the message names it", body = ErrorBody),
-    )
+    responses((status = 200, description = "What was asked for", body = Value), Undone)
 )]
 async fn put_on_hold(
     Shared(state): Shared<Arc<State>>,
@@ -314,10 +302,7 @@ async fn put_on_hold(
 #[utoipa::path(
     post, path = "/api/v1/stacks/{name}/release", params(("name" = String, Path)), tag = "decisions",
     request_body = Why,
-    responses(
-        (status = 200, description = "What was asked for", body = Value), (status = 401, description = "There is no valid token in the request", body = ErrorBody), (status = 403, description = "The token is not for that", body = ErrorBody),
-        (status = 404, description = "There is no such thing", body = ErrorBody), (status = 409, description = "It cannot be done as things stand", body = ErrorBody), (status = 422, description = "Something of what is asked is wrong; the message names it", body = ErrorBody),
-    )
+    responses((status = 200, description = "What was asked for", body = Value), Undone)
 )]
 async fn release(
     Shared(state): Shared<Arc<State>>,

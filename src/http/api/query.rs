@@ -24,7 +24,7 @@ use super::{
     of_store,
     view::{
         ApprovalView, ChangeView, DeliveryView, ErrorBody, EventView, List, ObjectView, RunView,
-        StackView, TargetView, WholeRun,
+        StackView, TargetView, Unread, WholeRun,
     },
 };
 use crate::{
@@ -376,8 +376,9 @@ macro_rules! page {
 #[utoipa::path(
     get, path = "/api/v1/runs", params(RunQuestions), tag = "history",
     responses(
-        (status = 200, description = "What was asked for", body = List<RunView>), (status = 304, description = "As the ETag says"),
-        (status = 401, description = "There is no valid token in the request", body = ErrorBody), (status = 422, description = "Something of what is asked is wrong; the message names it", body = ErrorBody), (status = 429, description = "The token asks too often; Retry-After says when to go on", body = ErrorBody),
+        (status = 200, description = "What was asked for", body = List<RunView>),
+        (status = 422, description = "Something of what is asked is wrong; the message names it", body = ErrorBody),
+        Unread,
     )
 )]
 async fn runs(
@@ -393,8 +394,9 @@ async fn runs(
 #[utoipa::path(
     get, path = "/api/v1/runs/{id}", params(("id" = String, Path, description = "The run's id")), tag = "history",
     responses(
-        (status = 200, description = "What was asked for", body = WholeRun), (status = 304, description = "As the ETag says"),
-        (status = 401, description = "There is no valid token in the request", body = ErrorBody), (status = 404, description = "There is no such thing", body = ErrorBody), (status = 429, description = "The token asks too often; Retry-After says when to go on", body = ErrorBody),
+        (status = 200, description = "What was asked for", body = WholeRun),
+        (status = 404, description = "There is no such thing", body = ErrorBody),
+        Unread,
     )
 )]
 async fn run(
@@ -440,8 +442,9 @@ const NO_RUN: Error = Error::new(StatusCode::NOT_FOUND, "not_found", "there is n
 #[utoipa::path(
     get, path = "/api/v1/changes", params(ChangeQuestions), tag = "history",
     responses(
-        (status = 200, description = "What was asked for", body = List<ChangeView>), (status = 304, description = "As the ETag says"),
-        (status = 401, description = "There is no valid token in the request", body = ErrorBody), (status = 422, description = "Something of what is asked is wrong; the message names it", body = ErrorBody), (status = 429, description = "The token asks too often; Retry-After says when to go on", body = ErrorBody),
+        (status = 200, description = "What was asked for", body = List<ChangeView>),
+        (status = 422, description = "Something of what is asked is wrong; the message names it", body = ErrorBody),
+        Unread,
     )
 )]
 async fn changes(
@@ -465,8 +468,9 @@ async fn changes(
 #[utoipa::path(
     get, path = "/api/v1/events", params(EventQuestions), tag = "history",
     responses(
-        (status = 200, description = "What was asked for", body = List<EventView>), (status = 304, description = "As the ETag says"),
-        (status = 401, description = "There is no valid token in the request", body = ErrorBody), (status = 422, description = "Something of what is asked is wrong; the message names it", body = ErrorBody), (status = 429, description = "The token asks too often; Retry-After says when to go on", body = ErrorBody),
+        (status = 200, description = "What was asked for", body = List<EventView>),
+        (status = 422, description = "Something of what is asked is wrong; the message names it", body = ErrorBody),
+        Unread,
     )
 )]
 async fn events(
@@ -491,8 +495,9 @@ async fn events(
     get, path = "/api/v1/events/{sequence}", tag = "history",
     params(("sequence" = i64, Path, description = "Its place in the history, from 0")),
     responses(
-        (status = 200, description = "What was asked for", body = EventView), (status = 304, description = "As the ETag says"),
-        (status = 401, description = "There is no valid token in the request", body = ErrorBody), (status = 404, description = "There is no such thing", body = ErrorBody), (status = 429, description = "The token asks too often; Retry-After says when to go on", body = ErrorBody),
+        (status = 200, description = "What was asked for", body = EventView),
+        (status = 404, description = "There is no such thing", body = ErrorBody),
+        Unread,
     )
 )]
 async fn event(
@@ -514,8 +519,9 @@ async fn event(
 #[utoipa::path(
     get, path = "/api/v1/objects", params(ObjectQuestions), tag = "state",
     responses(
-        (status = 200, description = "What was asked for", body = List<ObjectView>), (status = 304, description = "As the ETag says"),
-        (status = 401, description = "There is no valid token in the request", body = ErrorBody), (status = 422, description = "Something of what is asked is wrong; the message names it", body = ErrorBody), (status = 429, description = "The token asks too often; Retry-After says when to go on", body = ErrorBody),
+        (status = 200, description = "What was asked for", body = List<ObjectView>),
+        (status = 422, description = "Something of what is asked is wrong; the message names it", body = ErrorBody),
+        Unread,
     )
 )]
 async fn objects(
@@ -546,8 +552,9 @@ async fn objects(
 #[utoipa::path(
     get, path = "/api/v1/deliveries", params(DeliveryQuestions), tag = "history",
     responses(
-        (status = 200, description = "What was asked for", body = List<DeliveryView>), (status = 304, description = "As the ETag says"),
-        (status = 401, description = "There is no valid token in the request", body = ErrorBody), (status = 422, description = "Something of what is asked is wrong; the message names it", body = ErrorBody), (status = 429, description = "The token asks too often; Retry-After says when to go on", body = ErrorBody),
+        (status = 200, description = "What was asked for", body = List<DeliveryView>),
+        (status = 422, description = "Something of what is asked is wrong; the message names it", body = ErrorBody),
+        Unread,
     )
 )]
 async fn deliveries(
@@ -571,8 +578,9 @@ async fn deliveries(
 #[utoipa::path(
     get, path = "/api/v1/approvals", params(ApprovalQuestions), tag = "history",
     responses(
-        (status = 200, description = "What was asked for", body = List<ApprovalView>), (status = 304, description = "As the ETag says"),
-        (status = 401, description = "There is no valid token in the request", body = ErrorBody), (status = 422, description = "Something of what is asked is wrong; the message names it", body = ErrorBody), (status = 429, description = "The token asks too often; Retry-After says when to go on", body = ErrorBody),
+        (status = 200, description = "What was asked for", body = List<ApprovalView>),
+        (status = 422, description = "Something of what is asked is wrong; the message names it", body = ErrorBody),
+        Unread,
     )
 )]
 async fn approvals(
@@ -596,8 +604,8 @@ async fn approvals(
 #[utoipa::path(
     get, path = "/api/v1/stacks", tag = "state",
     responses(
-        (status = 200, description = "What was asked for", body = List<StackView>), (status = 304, description = "As the ETag says"),
-        (status = 401, description = "There is no valid token in the request", body = ErrorBody), (status = 429, description = "The token asks too often; Retry-After says when to go on", body = ErrorBody),
+        (status = 200, description = "What was asked for", body = List<StackView>),
+        Unread,
     )
 )]
 async fn stacks(
@@ -626,8 +634,8 @@ async fn stacks(
 #[utoipa::path(
     get, path = "/api/v1/targets", tag = "state",
     responses(
-        (status = 200, description = "What was asked for", body = List<TargetView>), (status = 304, description = "As the ETag says"),
-        (status = 401, description = "There is no valid token in the request", body = ErrorBody), (status = 429, description = "The token asks too often; Retry-After says when to go on", body = ErrorBody),
+        (status = 200, description = "What was asked for", body = List<TargetView>),
+        Unread,
     )
 )]
 async fn targets(

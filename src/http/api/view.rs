@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use serde_json::{Value, json};
-use utoipa::ToSchema;
+use utoipa::{IntoResponses, ToSchema};
 
 use crate::{
     domain::{
@@ -454,6 +454,49 @@ pub struct TargetView {
     pub stacks: Vec<String>,
     /// Whether the record of ownership may be older than the target.
     pub doubtful: bool,
+}
+
+/// How every route that reads may answer beside what was asked for.
+#[derive(IntoResponses)]
+pub enum Unread {
+    /// As the `ETag` says
+    #[response(status = 304)]
+    Known,
+    /// There is no valid token in the request
+    #[response(status = 401)]
+    Unknown(ErrorBody),
+    /// The token is not for that, or the request comes from a page of another site
+    #[response(status = 403)]
+    Forbidden(ErrorBody),
+    /// The token asks too often; Retry-After says when to go on
+    #[response(status = 429)]
+    TooOften(ErrorBody),
+    /// The database does not answer, or too many ask at once; Retry-After says when to go on
+    #[response(status = 503)]
+    Busy(ErrorBody),
+}
+
+/// How every route that does something may answer beside having done it.
+#[derive(IntoResponses)]
+pub enum Undone {
+    /// There is no valid token in the request
+    #[response(status = 401)]
+    Unknown(ErrorBody),
+    /// The token is not for that, or the request comes from a page of another site
+    #[response(status = 403)]
+    Forbidden(ErrorBody),
+    /// There is no such thing
+    #[response(status = 404)]
+    Absent(ErrorBody),
+    /// It cannot be done as things stand
+    #[response(status = 409)]
+    Refused(ErrorBody),
+    /// Something of what is asked is wrong; the message names it
+    #[response(status = 422)]
+    Invalid(ErrorBody),
+    /// The database does not answer; Retry-After says when to go on
+    #[response(status = 503)]
+    Busy(ErrorBody),
 }
 
 /// What is said when something is wrong.

@@ -210,7 +210,7 @@ impl Listing<'_, '_, '_> {
                 let inner = draft.value.pointer(wrapper).cloned().unwrap_or_default();
                 draft = draft.part(wrapper, inner);
             }
-            match native::kind_of(&draft.value) {
+            match native::kind_of(&draft.value, &draft.place) {
                 Some(kind @ (Kind::OasApi | Kind::McpProxy)) => {
                     self.set(
                         &mut draft,
@@ -271,7 +271,7 @@ impl Listing<'_, '_, '_> {
 
     fn policy(&mut self, drafts: Vec<Draft>, entry: &Value, pointer: &str) {
         for mut draft in drafts {
-            if native::kind_of(&draft.value) == Some(Kind::Policy) {
+            if native::kind_of(&draft.value, &draft.place) == Some(Kind::Policy) {
                 self.set(&mut draft, entry, pointer, "id", "/id");
                 self.arranged.drafts.push(draft);
             } else {

@@ -8,11 +8,17 @@
 //! Pages are stable: their order is that of what never changes, and what is recorded meanwhile
 //! comes before the first page.
 
-use std::{collections::BTreeMap, fmt, str::FromStr};
+mod page;
+mod question;
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use sqlx::{Database, Encode, FromRow, QueryBuilder, Type, postgres::PgRow, sqlite::SqliteRow};
+use std::collections::BTreeMap;
 
+use sqlx::{FromRow, QueryBuilder, postgres::PgRow, sqlite::SqliteRow};
+
+pub use self::page::{Cursor, CursorError, From, LARGEST_PAGE, Page, Paging};
+use self::question::{
+    Asked, Condition, Key, Piece, Question, Source, clean, number, push_conditions, text, words_in,
+};
 use super::{
     Delivery, Run, Store,
     audit::EventRow,
@@ -35,120 +41,12 @@ use crate::domain::{
 /// How many rows a page looks at, at most, for what no index answers.
 pub const LOOK: i64 = 1_000;
 
-/// How many items a page has at most.
-pub const LARGEST_PAGE: i64 = 1_000;
-
 /// How far the clocks of workers may be apart for events still to be found by their time: the
 /// history's order is that of its sequence, and times may step back in it.
 pub const SKEW: i64 = 60 * 60 * 1_000_000;
 
 /// How many runs of one commit its events are looked for in.
 const RUNS_OF_A_COMMIT: i64 = 500;
-
-/// A place in a list, for whoever pages through it. Its text is opaque.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cursor {
-    number: i64,
-    text: String,
-    position: i64,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("that is not a cursor: give one as a page of the same list has it")]
-pub struct CursorError;
-
-impl Cursor {
-    fn new(number: i64, text: impl Into<String>, position: i64) -> Self {
-        Self {
-            number,
-            text: text.into(),
-            position,
-        }
-    }
-
-    /// Where an event stands.
-    pub fn of_event(sequence: i64) -> Self {
-        Self::new(sequence, "", 0)
-    }
-}
-
-impl fmt::Display for Cursor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let place = (1, self.number, &self.text, self.position);
-        let text = serde_json::to_string(&place).expect("texts and numbers are always JSON");
-        f.write_str(&URL_SAFE_NO_PAD.encode(text))
-    }
-}
-
-impl FromStr for Cursor {
-    type Err = CursorError;
-
-    fn from_str(text: &str) -> Result<Self, CursorError> {
-        const LONGEST: usize = 4_096;
-        if text.len() > LONGEST {
-            return Err(CursorError);
-        }
-        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| CursorError)?;
-        let place: (i64, i64, String, i64) =
-            serde_json::from_slice(&bytes).map_err(|_| CursorError)?;
-        match place {
-            // Postgres has no NUL in a text.
-            (1, number, text, position) if !text.contains('\0') => {
-                Ok(Self::new(number, text, position))
-            }
-            _ => Err(CursorError),
-        }
-    }
-}
-
-/// Which part of a list is asked for.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Paging {
-    pub from: From,
-    /// At most [`LARGEST_PAGE`]; 0 is 50.
-    pub limit: i64,
-}
-
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum From {
-    /// The newest.
-    #[default]
-    Newest,
-    /// Those that are older than this place, or after it in a list by name.
-    Before(Cursor),
-    /// Those that are newer, the nearest of them.
-    After(Cursor),
-}
-
-impl Paging {
-    pub fn of(limit: i64) -> Self {
-        Self {
-            from: From::Newest,
-            limit,
-        }
-    }
-
-    fn rows(&self) -> i64 {
-        match self.limit {
-            ..=0 => 50,
-            limit => limit.min(LARGEST_PAGE),
-        }
-    }
-
-    fn is_forward(&self) -> bool {
-        matches!(self.from, From::After(_))
-    }
-}
-
-/// A part of a list, newest first.
-#[derive(Debug, Clone)]
-pub struct Page<T> {
-    pub items: Vec<T>,
-    /// From where to go on to what is older; `None` at the end. There may be nothing more.
-    pub before: Option<Cursor>,
-    /// From where to go on to what is newer, now or later.
-    pub after: Option<Cursor>,
-}
 
 /// What is asked for. Everything that is `None` is not; a list that has no such thing passes over
 /// it.
@@ -226,73 +124,6 @@ pub struct ObjectEntry {
 }
 
 const OF_EVENT: &[Key] = &[Key::Number("e.sequence")];
-
-/// A part of a condition.
-#[derive(Debug, Clone)]
-enum Piece {
-    Sql(&'static str),
-    Text(String),
-    Number(i64),
-}
-
-type Condition = Vec<Piece>;
-
-fn text(sql: &'static str, value: &str) -> Condition {
-    vec![Piece::Sql(sql), Piece::Text(clean(value))]
-}
-
-fn number(sql: &'static str, value: i64) -> Condition {
-    vec![Piece::Sql(sql), Piece::Number(value)]
-}
-
-fn clean(value: &str) -> String {
-    super::db::clean(value)
-}
-
-/// A column of the order, and which part of a cursor it is compared with.
-#[derive(Debug, Clone, Copy)]
-enum Key {
-    Number(&'static str),
-    Text(&'static str),
-    Position(&'static str),
-}
-
-impl Key {
-    fn column(self) -> &'static str {
-        match self {
-            Self::Number(column) | Self::Text(column) | Self::Position(column) => column,
-        }
-    }
-
-    fn of(self, cursor: &Cursor) -> Piece {
-        match self {
-            Self::Number(_) => Piece::Number(cursor.number),
-            Self::Text(_) => Piece::Text(cursor.text.clone()),
-            Self::Position(_) => Piece::Number(cursor.position),
-        }
-    }
-}
-
-/// Where the keys of what is asked for are found in their order: a table, and the conditions that
-/// its index answers.
-#[derive(Debug, Clone)]
-struct Source {
-    table: &'static str,
-    keys: &'static [Key],
-    /// One row may stand several times in it.
-    repeats: bool,
-    conditions: Vec<Condition>,
-}
-
-/// What one list is asked.
-struct Question {
-    columns: &'static str,
-    /// The list's own tables, joined to the keys `l.k1`, `l.k2`, `l.k3`.
-    join: &'static str,
-    sources: Vec<Source>,
-    /// What is looked at row by row.
-    rest: Vec<Condition>,
-}
 
 impl Store {
     /// Runs, newest first by when they began.
@@ -1211,240 +1042,11 @@ impl Store {
     }
 }
 
-/// What is asked for, as it is gathered: the narrowest comes first.
-#[derive(Default)]
-struct Asked {
-    sources: Vec<Source>,
-    rest: Vec<Condition>,
-}
-
-impl Asked {
-    /// The first that comes is found by its index, the others are looked at.
-    fn by(&mut self, sources: Vec<Source>, otherwise: Condition) {
-        if self.sources.is_empty() {
-            self.sources = sources;
-        } else {
-            self.rest.push(otherwise);
-        }
-    }
-
-    /// The times of the filter are bounds of every source; `whole` is the one without any.
-    fn between(&mut self, filter: &Filter, whole: Source) {
-        if self.sources.is_empty() {
-            self.sources.push(whole);
-        }
-        for source in &mut self.sources {
-            let column = source.keys[0].column();
-            for (comparison, moment) in [(" >= ", filter.since), (" < ", filter.until)] {
-                if let Some(moment) = moment {
-                    source.conditions.push(vec![
-                        Piece::Sql(column),
-                        Piece::Sql(comparison),
-                        Piece::Number(moment),
-                    ]);
-                }
-            }
-        }
-    }
-}
-
-impl Source {
-    fn new(table: &'static str, keys: &'static [Key], conditions: Vec<Condition>) -> Self {
-        Self {
-            table,
-            keys,
-            repeats: false,
-            conditions,
-        }
-    }
-
-    /// `select k1, k2, k3 from … order by … limit`, with empty keys where there are fewer.
-    fn push<DB>(&self, select: &mut QueryBuilder<DB>, paging: &Paging, look: i64)
-    where
-        DB: Database,
-        for<'t> String: Encode<'t, DB> + Type<DB>,
-        for<'t> i64: Encode<'t, DB> + Type<DB>,
-    {
-        let column = |index: usize, otherwise: &'static str| {
-            self.keys.get(index).map_or(otherwise, |key| key.column())
-        };
-        select.push(if self.repeats {
-            "select distinct "
-        } else {
-            "select "
-        });
-        select
-            .push(column(0, "0"))
-            .push(" as k1, ")
-            .push(column(1, "''"))
-            .push(" as k2, ")
-            .push(column(2, "0"))
-            .push(" as k3 from ")
-            .push(self.table);
-        let mut conditions = self.conditions.clone();
-        let bound = match &paging.from {
-            From::Newest => None,
-            From::Before(cursor) => Some((" < ", cursor)),
-            From::After(cursor) => Some((" > ", cursor)),
-        };
-        if let Some((comparison, cursor)) = bound {
-            let mut condition = vec![Piece::Sql("(")];
-            for (index, key) in self.keys.iter().enumerate() {
-                if index > 0 {
-                    condition.push(Piece::Sql(", "));
-                }
-                condition.push(Piece::Sql(key.column()));
-            }
-            condition.extend([Piece::Sql(")"), Piece::Sql(comparison), Piece::Sql("(")]);
-            for (index, key) in self.keys.iter().enumerate() {
-                if index > 0 {
-                    condition.push(Piece::Sql(", "));
-                }
-                condition.push(key.of(cursor));
-            }
-            condition.push(Piece::Sql(")"));
-            conditions.push(condition);
-        }
-        push_conditions(select, " where ", &conditions);
-        select.push(" order by ");
-        let direction = direction(paging);
-        for (index, key) in self.keys.iter().enumerate() {
-            if index > 0 {
-                select.push(", ");
-            }
-            select.push(key.column()).push(direction);
-        }
-        select.push(" limit ").push_bind(look);
-    }
-}
-
-impl Question {
-    /// The keys that are looked at, in their order.
-    fn push_looked<DB>(&self, select: &mut QueryBuilder<DB>, paging: &Paging, look: i64)
-    where
-        DB: Database,
-        for<'t> String: Encode<'t, DB> + Type<DB>,
-        for<'t> i64: Encode<'t, DB> + Type<DB>,
-    {
-        if let [only] = self.sources.as_slice() {
-            only.push(select, paging, look);
-            return;
-        }
-        select.push("select k1, k2, k3 from (");
-        for (index, source) in self.sources.iter().enumerate() {
-            if index > 0 {
-                select.push(" union ");
-            }
-            select.push("select k1, k2, k3 from (");
-            source.push(select, paging, look);
-            select.push(") as s").push(index);
-        }
-        select.push(") as looked order by ");
-        push_order(select, "", paging);
-        select.push(" limit ").push_bind(look);
-    }
-
-    fn push_page<DB>(&self, select: &mut QueryBuilder<DB>, paging: &Paging, look: i64, rows: i64)
-    where
-        DB: Database,
-        for<'t> String: Encode<'t, DB> + Type<DB>,
-        for<'t> i64: Encode<'t, DB> + Type<DB>,
-    {
-        select.push("select ").push(self.columns).push(" from (");
-        self.push_looked(select, paging, look);
-        select.push(") as l join ").push(self.join);
-        push_conditions(select, " where ", &self.rest);
-        select.push(" order by ");
-        push_order(select, "l.", paging);
-        select.push(" limit ").push_bind(rows);
-    }
-
-    /// The last of the keys that are looked at, if there are so many.
-    fn push_end<DB>(&self, select: &mut QueryBuilder<DB>, paging: &Paging, look: i64)
-    where
-        DB: Database,
-        for<'t> String: Encode<'t, DB> + Type<DB>,
-        for<'t> i64: Encode<'t, DB> + Type<DB>,
-    {
-        select.push("select cast(l.k1 as bigint), l.k2, cast(l.k3 as bigint) from (");
-        self.push_looked(select, paging, look);
-        select.push(") as l order by ");
-        push_order(select, "l.", paging);
-        select.push(" limit 1 offset ").push_bind(look - 1);
-    }
-}
-
 fn only_type(filter: &Filter) -> Option<&'static str> {
     match filter.types.as_slice() {
         [only] => Some(only.as_str()),
         _ => None,
     }
-}
-
-fn direction(paging: &Paging) -> &'static str {
-    if paging.is_forward() { "" } else { " desc" }
-}
-
-fn push_order<DB: Database>(select: &mut QueryBuilder<DB>, prefix: &str, paging: &Paging) {
-    let direction = direction(paging);
-    for key in ["k1", "k2", "k3"] {
-        if key != "k1" {
-            select.push(", ");
-        }
-        select.push(prefix).push(key).push(direction);
-    }
-}
-
-fn push_conditions<DB>(select: &mut QueryBuilder<DB>, first: &'static str, conditions: &[Condition])
-where
-    DB: Database,
-    for<'t> String: Encode<'t, DB> + Type<DB>,
-    for<'t> i64: Encode<'t, DB> + Type<DB>,
-{
-    let conditions = conditions.iter().filter(|condition| !condition.is_empty());
-    for (index, condition) in conditions.enumerate() {
-        select.push(if index == 0 { first } else { " and " });
-        for piece in condition {
-            match piece {
-                Piece::Sql(sql) => {
-                    select.push(*sql);
-                }
-                Piece::Text(text) => {
-                    select.push_bind(text.clone());
-                }
-                Piece::Number(number) => {
-                    select.push_bind(*number);
-                }
-            }
-        }
-    }
-}
-
-/// Whether these words stand in one of the columns, as they are and in this order.
-fn words_in(columns: &[&'static str], words: &str) -> Condition {
-    let mut pattern = String::from("%");
-    for letter in clean(words).chars() {
-        if matches!(letter, '%' | '_' | '\\') {
-            pattern.push('\\');
-        }
-        pattern.push(letter);
-    }
-    pattern.push('%');
-    let mut condition = vec![Piece::Sql("(")];
-    for (index, column) in columns.iter().enumerate() {
-        if index > 0 {
-            condition.push(Piece::Sql(" or "));
-        }
-        condition.extend([
-            Piece::Sql("lower("),
-            Piece::Sql(column),
-            Piece::Sql(") like lower("),
-            Piece::Text(pattern.clone()),
-            Piece::Sql(") escape '\\'"),
-        ]);
-    }
-    condition.push(Piece::Sql(")"));
-    condition
 }
 
 impl TryFrom<Cursor> for (String, String, String) {
@@ -1560,24 +1162,5 @@ impl TryFrom<ObjectRow> for ObjectEntry {
             object,
             owned,
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    proptest! {
-        #[test]
-        fn a_cursor_comes_back_as_it_was(number: i64, text in "[^\\x00]{0,60}", position: i64) {
-            let cursor = Cursor::new(number, text, position);
-            prop_assert_eq!(cursor.to_string().parse::<Cursor>(), Ok(cursor));
-        }
-
-        #[test]
-        fn whatever_is_given_for_a_cursor_is_read_or_refused(text in ".{0,80}") {
-            let _ = text.parse::<Cursor>();
-        }
     }
 }
