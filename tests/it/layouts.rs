@@ -355,7 +355,7 @@ fn a_problem_points_at_whoever_wrote_the_field() {
         &environment,
     ));
     let expected = [
-        "apis/a.yaml:7:3: /0/active: must be true or false, and is a number",
+        "apis/a.yaml:7:3: /0/active: must be true or false, and is 1",
         "env/patches.yaml:4:7: /0/merge/proxy/listen_path: the listen path must begin with /: the gateway would not load the API (written here for apis/a.yaml#/0/proxy/listen_path); write it like /orders/",
         "env/patches.yaml:9:5: /1/operations/0/value: there is no value b (written here for apis/a.yaml#/0/tags/0); add it to a values file of the stack",
         "env/patches.yaml:10:5: /1/operations/1: there is nothing at /none (the patch is of apis/a.yaml)",
@@ -723,7 +723,9 @@ fn the_policies_of_a_gateways_file_are_read_under_their_ids() {
     ));
     assert_eq!(
         found,
-        ["policies.json:2:8: /b/rate: must be a number, and is a text"]
+        [
+            "policies.json:2:8: /b/rate: must be a number, and is the text \"1\"; take the quotes away"
+        ]
     );
 }
 

@@ -112,3 +112,22 @@ fn a_classic_field_that_was_set_by_hand_is_seen_even_where_git_names_none() {
     assert_eq!(kept.differs.len(), 1);
     assert_eq!(kept.differs[0].pointer, "/use_keyless");
 }
+
+#[test]
+fn a_supergraph_reads_back_with_its_merged_schema() {
+    let supergraph = |schema: &str, enabled: bool| {
+        json!({"api_id": "a", "graphql": {
+            "enabled": enabled, "execution_mode": "supergraph", "schema": schema,
+            "supergraph": {"merged_sdl": "type Query {me: ID}"},
+        }})
+    };
+    let kept = |enabled| {
+        let read = supergraph("type Query {me: ID}", enabled);
+        normalize::kept(Kind::ClassicApi, &supergraph("y", enabled), &read)
+    };
+    assert!(kept(true).holds());
+    assert!(
+        !kept(false).holds(),
+        "no engine is made, so nothing is replaced"
+    );
+}

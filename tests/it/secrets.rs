@@ -85,7 +85,7 @@ fn with_secrets(id: &str, target: &str) -> String {
     body["upstream_auth"]["basic_auth"]["password"] = json!("${secret:db}");
     body["config_data"] = json!({
         "two": "${secret:short}-${secret:db}", "odd": "<${secret:odd}>", "key": "${secret:pem}",
-        "text": "$${secret:db}", "script": "`${values.x}${y}`",
+        "text": "$${secret:db}", "script": "`$${values.x}${y}`",
     });
     body["version_data"]["versions"]["Default"]["global_headers"] =
         json!({"X-Partner": "partner ${secret:db}"});

@@ -13,9 +13,26 @@ pub(super) fn comparable(body: &Value) -> Value {
     if let Some(members) = body.as_object_mut() {
         members.remove("is_oas");
     }
+    merged_schema(&mut body);
     drop_zeros(&mut body, &mut String::new(), &is_verbatim);
     durations(&mut body, &mut String::new());
     body
+}
+
+/// A gateway shows a supergraph with its merged schema, whatever stood there (`engine_v3.go`).
+fn merged_schema(body: &mut Value) {
+    let Some(graphql) = body.get_mut("graphql") else {
+        return;
+    };
+    let is_supergraph = graphql.get("enabled") == Some(&Value::Bool(true))
+        && graphql.get("execution_mode").and_then(Value::as_str) == Some("supergraph");
+    if !is_supergraph {
+        return;
+    }
+    let merged = graphql.pointer("/supergraph/merged_sdl").cloned();
+    if let Some(members) = graphql.as_object_mut() {
+        members.insert("schema".to_owned(), merged.unwrap_or_default());
+    }
 }
 
 /// Members that the gateway keeps as free JSON.

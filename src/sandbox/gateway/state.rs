@@ -372,6 +372,15 @@ fn settle(mut definition: Arc<Value>) -> Arc<Value> {
             set(Arc::make_mut(&mut definition), "/tag_headers", lower.into());
         }
     }
+    let merged = text(&definition, "/graphql/supergraph/merged_sdl");
+    if flag(&definition, "/graphql/enabled")
+        && text(&definition, "/graphql/execution_mode") == "supergraph"
+        && text(&definition, "/graphql/schema") != merged
+    {
+        let merged = merged.to_owned();
+        let definition = Arc::make_mut(&mut definition);
+        set(definition, "/graphql/schema", merged.into());
+    }
     definition
 }
 

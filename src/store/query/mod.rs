@@ -568,7 +568,7 @@ impl Store {
         let mut rows: Vec<ObjectRow> = on_pool!(self, |pool| {
             let mut select = QueryBuilder::new(
                 "select i.target, i.node, i.object, i.stack, i.desired, i.observed, i.listed, \
-                 i.gateway_version, i.run, i.path, i.since, i.observed_at from inventory i",
+                 i.hidden, i.gateway_version, i.run, i.path, i.since, i.observed_at from inventory i",
             );
             push_conditions(&mut select, " where ", &conditions);
             select
