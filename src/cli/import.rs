@@ -314,8 +314,9 @@ impl Imported {
             let is_there = !matches!(outcome, Outcome::Kept | Outcome::Failed(_));
             is_there && manifest.differs.is_empty()
         };
-        let whole =
-            self.refused.is_empty() && self.objects.iter().all(is_well) && self.left_out.is_empty();
+        let whole = self.refused.is_empty()
+            && self.objects.iter().all(is_well)
+            && self.left_out.iter().all(|left| left.is_managed);
         if whole { Exit::Done } else { Exit::Failed }
     }
 

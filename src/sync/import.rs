@@ -38,6 +38,8 @@ pub struct Taken {
 pub struct LeftOut {
     pub object: ObjectKey,
     pub reason: String,
+    /// A stack describes it already, so nothing is missing.
+    pub is_managed: bool,
 }
 
 /// Reads the selected objects of a target: classic definitions and policies from the listing, OAS
@@ -76,6 +78,7 @@ pub async fn take(
             taken.left_out.push(LeftOut {
                 object: key.clone(),
                 reason,
+                is_managed: true,
             });
             continue;
         }
@@ -87,6 +90,7 @@ pub async fn take(
             Body::Unread(reason) => taken.left_out.push(LeftOut {
                 object: key.clone(),
                 reason,
+                is_managed: false,
             }),
         }
     }
@@ -169,6 +173,7 @@ pub async fn compare(
             Body::Unread(reason) => comparison.not_compared.push(LeftOut {
                 object: key.clone(),
                 reason,
+                is_managed: false,
             }),
         }
     }
