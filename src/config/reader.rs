@@ -32,6 +32,8 @@ pub(super) type Read<T> = Result<T, Absent>;
 pub(super) enum Role {
     All,
     Receiver,
+    /// Whoever owns the database's tables, and changes them.
+    Owner,
 }
 
 pub(super) struct Reader<'a> {
@@ -358,25 +360,29 @@ impl<'r> Field<'r> {
         Err(self.problem(&format!("there is no {kind} \"{name}\"{hint}")))
     }
 
-    /// Follows a reference that every role needs.
+    /// Follows a reference that receivers need as well as workers.
     pub(super) fn secret(&self) -> Read<SecretString> {
-        let reference = self.reference()?;
-        self.follow(&reference)
+        self.secret_of(&[Role::All, Role::Receiver])
     }
 
-    /// Follows a reference that only a worker needs; for a receiver it is checked for its form.
+    /// Follows a reference that only a worker needs; for others it is checked for its form.
     pub(super) fn worker_secret(&self) -> Read<SecretString> {
+        self.secret_of(&[Role::All])
+    }
+
+    pub(super) fn secret_of(&self, roles: &[Role]) -> Read<SecretString> {
         let reference = self.reference()?;
-        match self.reader.role {
-            Role::All => self.follow(&reference),
-            Role::Receiver => Err(Absent),
+        if roles.contains(&self.reader.role) {
+            self.follow(&reference)
+        } else {
+            Err(Absent)
         }
     }
 
     /// A reference that only a worker needs, and whose file is read again later.
     pub(super) fn source(&self) -> Read<Source> {
         let reference = self.reference()?;
-        if self.reader.role == Role::Receiver {
+        if self.reader.role != Role::All {
             return Err(Absent);
         }
         match reference {
