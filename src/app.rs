@@ -392,11 +392,9 @@ pub async fn migrate(tables: &Tables) -> anyhow::Result<Vec<Migration>> {
                 "storage.postgres and storage.postgres_owner are both the role {role}: the role that \
                  serves must be another one than the owner of the tables"
             );
-            let store = Store::postgres(owner, &options)
+            Store::postgres_owned(owner, &options, &role)
                 .await
-                .context("cannot bring the tables up to date as their owner")?;
-            store.grant(&role).await.context("cannot grant")?;
-            store
+                .context("cannot bring the tables up to date as their owner")?
         }
     };
     let applied = note_migrations(&store, &worker_name()).await?;

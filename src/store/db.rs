@@ -14,7 +14,7 @@ use sqlx::{
 
 use super::{
     error::{Error, Result},
-    migrate::check_version,
+    migrate::{check_version, may_serve},
 };
 
 /// The migrations of both databases: equal names, equal meaning.
@@ -194,6 +194,22 @@ impl Store {
             .map_err(migration_failed)?;
         patient.close().await;
         Self::connect(server, options).await
+    }
+
+    /// The same as the owner of the tables, which another role serves with: it gets its rights, and
+    /// must not be able to act as their owner.
+    pub async fn postgres_owned(
+        url: &SecretString,
+        options: &PgOptions,
+        serving: &str,
+    ) -> Result<Self> {
+        // Before anything else, because with tables of that role no migration gets through.
+        let mut connection = PgConnection::connect_with(&server(url, options)?).await?;
+        may_serve(&mut connection, serving).await?;
+        connection.close().await?;
+        let store = Self::postgres(url, options).await?;
+        store.grant(serving).await?;
+        Ok(store)
     }
 
     /// The same, with tables that are up to date, or it is an error.

@@ -54,7 +54,7 @@ const GRANTING: i64 = 0x6c6f_636b_7374_6570;
 impl Store {
     /// Gives the serving role its rights, and takes every other one from it. This is the owner's
     /// connection.
-    pub async fn grant(&self, role: &str) -> Result<()> {
+    pub(super) async fn grant(&self, role: &str) -> Result<()> {
         let Db::Postgres(pool) = &self.db else {
             return Ok(());
         };
@@ -63,17 +63,7 @@ impl Store {
             .bind(GRANTING)
             .execute(&mut *tx)
             .await?;
-        let is_there: bool =
-            sqlx::query_scalar("select exists (select 1 from pg_roles where rolname = $1)")
-                .bind(role)
-                .fetch_one(&mut *tx)
-                .await?;
-        if !is_there {
-            return Err(Error::NoRole(role.to_owned()));
-        }
-        if owns(&mut tx, Some(role)).await? {
-            return Err(Error::Owner(role.to_owned()));
-        }
+        may_serve(&mut tx, role).await?;
         let names = sqlx::query("select quote_ident($1), quote_ident(current_schema())")
             .bind(role)
             .fetch_one(&mut *tx)
@@ -106,6 +96,22 @@ impl Store {
             Db::Sqlite { .. } => Ok(true),
         }
     }
+}
+
+/// Refuses a role that is not there, or could act as the owner of any of our tables.
+pub(super) async fn may_serve(connection: &mut PgConnection, role: &str) -> Result<()> {
+    let is_there: bool =
+        sqlx::query_scalar("select exists (select 1 from pg_roles where rolname = $1)")
+            .bind(role)
+            .fetch_one(&mut *connection)
+            .await?;
+    if !is_there {
+        return Err(Error::NoRole(role.to_owned()));
+    }
+    if owns(connection, Some(role)).await? {
+        return Err(Error::Owner(role.to_owned()));
+    }
+    Ok(())
 }
 
 /// Whether a role, or that of the connection, may act as the owner of any of our tables.

@@ -13,7 +13,7 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 use crate::support::{
     app::{Mode, Services, TestApp, classic, services},
-    process::lockstep,
+    process::{Server, lockstep},
 };
 
 crate::in_both_modes! {
@@ -186,6 +186,32 @@ async fn who_serves_changes_no_tables_and_refuses_those_of_another_version() {
     refused("written by a newer version");
     app.sql("drop table _sqlx_migrations").await;
     refused("run `lockstep migrate`");
+    app.finish().await;
+}
+
+#[tokio::test]
+#[ignore = "needs Postgres and NATS; tests/run has it"]
+async fn a_server_looks_up_no_owner_and_says_when_it_is_the_owner_itself() {
+    let mut app = TestApp::start(Mode::ScaledOut).await;
+    let file = app.folder.path().join("lockstep.toml");
+    let log = || std::fs::read_to_string(file.with_extension("log")).unwrap();
+    let environment = |app: &TestApp, url: String| -> Vec<_> {
+        let others = app.for_a_process().into_iter();
+        let others = others.filter(|(name, _)| !matches!(name.as_str(), "OWNER" | "POSTGRES"));
+        others.chain([("POSTGRES".to_owned(), url)]).collect()
+    };
+    let url = app.services().unwrap().serving_url();
+    let server = Server::start(&file, &environment(&app, url), &[]);
+    assert_eq!(server.terminate(), Some(0));
+    assert!(!log().contains("owns its tables"), "{}", log());
+
+    let owner = "postgres_owner = { env = \"OWNER\" }\n";
+    assert!(app.config_text.contains(owner));
+    app.config_text = app.config_text.replace(owner, "");
+    let url = app.services().unwrap().owner_url();
+    let server = Server::start(&file, &environment(&app, url), &[]);
+    assert_eq!(server.terminate(), Some(0));
+    assert!(log().contains("owns its tables"), "{}", log());
     app.finish().await;
 }
 
