@@ -33,7 +33,7 @@ use crate::{
     },
     git::{self, BranchName, Location, Mirrors, Remote, RepoPath, Selection},
     keys::InstallationKey,
-    manifest::{self, NamedCertificate},
+    manifest::{self, Keyless, NamedCertificate},
     metrics::Metrics,
     notify::{self, GitHost, GitHub, GitLab, Place, Receiver, Sender, Slack, Webhook},
     queue::JetStream,
@@ -94,6 +94,8 @@ pub struct Stack {
     pub allow_local_approval: bool,
     /// In microseconds.
     pub approval_valid: i64,
+    pub keyless: Keyless,
+    pub strict: bool,
 }
 
 impl Stack {
@@ -601,6 +603,8 @@ fn stacks(
             min_approvers: usize::try_from(stack.min_approvers).unwrap_or(usize::MAX),
             allow_local_approval: stack.allow_local_approval,
             approval_valid: i64::try_from(stack.approval_valid.as_micros()).unwrap_or(i64::MAX),
+            keyless: stack.keyless,
+            strict: stack.strict,
         };
         stacks.insert(built.name.clone(), Arc::new(built));
     }

@@ -309,9 +309,8 @@ impl Imported {
             let is_there = !matches!(outcome, Outcome::Kept | Outcome::Failed(_));
             is_there && manifest.differs.is_empty()
         };
-        let whole = self.refused.is_empty()
-            && self.objects.iter().all(is_well)
-            && !self.left_out.iter().any(|left| left.can_be_managed);
+        let whole =
+            self.refused.is_empty() && self.objects.iter().all(is_well) && self.left_out.is_empty();
         if whole { Exit::Done } else { Exit::Failed }
     }
 

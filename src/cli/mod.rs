@@ -1,11 +1,14 @@
 //! The command line: a file a command. Only this module prints to standard output, and only data.
 
+mod annotations;
 mod approval;
 mod as_of;
 mod audit;
+mod convert;
 mod demo;
 mod diff;
 mod drift;
+mod explain;
 mod export;
 mod forget;
 mod history;
@@ -20,6 +23,7 @@ mod plan;
 mod recover;
 mod report;
 mod sandbox;
+mod schema;
 mod serve;
 mod show;
 mod status;
@@ -54,7 +58,8 @@ struct Cli {
         value_name = "FILE"
     )]
     config: PathBuf,
-    /// How to print what was asked for; messages always go to standard error as text
+    /// How to print what was asked for; messages always go to standard error as text. github and
+    /// sarif, for annotations in a pull request, are forms of validate alone
     #[arg(long, global = true, value_enum, default_value_t = Format::Text)]
     output: Format,
     #[command(subcommand)]
@@ -65,6 +70,10 @@ struct Cli {
 enum Format {
     Text,
     Json,
+    /// Workflow commands of GitHub Actions
+    Github,
+    /// SARIF 2.1.0, for code scanning
+    Sarif,
 }
 
 // What a command is for stands once, above its own type.
@@ -73,6 +82,9 @@ enum Command {
     Demo(demo::Demo),
     Serve(serve::Serve),
     Validate(validate::Validate),
+    Explain(explain::Explain),
+    Schema(schema::Schema),
+    Convert(convert::Convert),
     Import(import::Import),
     Diff(diff::Diff),
     Plan(plan::Plan),
@@ -178,11 +190,18 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
         output,
         command,
     } = cli;
+    let is_annotation = matches!(output, Format::Github | Format::Sarif);
+    if is_annotation && !matches!(command, Command::Validate(_)) {
+        anyhow::bail!("--output github and sarif are forms of `lockstep validate` alone");
+    }
     let context = Invocation { config, output };
     match command {
         Command::Demo(demo) => demo.run(&context).await,
         Command::Serve(serve) => serve.run(&context).await,
         Command::Validate(validate) => validate.run(&context),
+        Command::Explain(explain) => explain.run(&context),
+        Command::Schema(schema) => schema.run(&context),
+        Command::Convert(convert) => convert.run(&context),
         Command::Import(import) => import.run(&context).await,
         Command::Diff(diff) => diff.run(&context).await,
         Command::Plan(plan) => plan.run(&context).await,

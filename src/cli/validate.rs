@@ -4,17 +4,18 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{Exit, Invocation, output};
+use super::{Exit, Format, Invocation, annotations, output};
 use crate::{
     git::Selection,
-    manifest::{self, NamedCertificate},
+    manifest::{self, Checked, Keyless, NamedCertificate},
 };
 
 /// Check manifests on this machine, without a gateway or a configuration.
 ///
-/// Every problem is listed with its file, line and column. Exit code 1: there are problems.
+/// Every problem is listed with its file, line and column. With --output github or sarif they show
+/// as annotations in a pull request. Exit code 1: there are problems.
 #[derive(Debug, Args)]
 pub struct Validate {
     /// Files or folders with manifests
@@ -26,6 +27,12 @@ pub struct Validate {
     /// A certificate that the server's configuration has as [certificate.NAME]; may be repeated
     #[arg(long = "certificate", value_name = "NAME")]
     certificates: Vec<String>,
+    /// Whether APIs may be open to everybody; without it there is a warning of each
+    #[arg(long, value_name = "BOOL")]
+    allow_keyless: Option<bool>,
+    /// Take warnings for problems
+    #[arg(long)]
+    strict: bool,
 }
 
 impl Validate {
@@ -50,27 +57,22 @@ impl Validate {
                 .map(|path| path.display().to_string())
                 .collect(),
             now: jiff::Timestamp::from_microsecond(crate::app::now()).ok(),
+            keyless: match self.allow_keyless {
+                None => Keyless::Told,
+                Some(true) => Keyless::Allowed,
+                Some(false) => Keyless::Refused,
+            },
+            strict: self.strict,
             ..manifest::Options::default()
         };
-        let read = manifest::read(&files, &options);
-        if invocation.is_json() {
-            let value = match &read {
-                Ok(read) => json!({
-                    "ok": true,
-                    "objects": read.desired.values().map(|object| json!({
-                        "object": object.key, "name": object.name(), "file": object.path,
-                    })).collect::<Vec<_>>(),
-                    "ignored": read.ignored,
-                    "warnings": read.warnings,
-                    "problems": [],
-                }),
-                Err(problems) => json!({"ok": false, "problems": problems}),
-            };
-            output::json(&value)?;
-        } else {
-            print(&read, files.len());
+        let checked = manifest::check(&files, &options);
+        match invocation.output {
+            Format::Text => print(&checked, files.len()),
+            Format::Json => output::json(&to_json(&checked))?,
+            Format::Github => output::text(&annotations::github(&checked)),
+            Format::Sarif => output::json(&annotations::sarif(&checked))?,
         }
-        Ok(if read.is_ok() {
+        Ok(if checked.problems.is_empty() {
             Exit::Done
         } else {
             Exit::Failed
@@ -78,36 +80,59 @@ impl Validate {
     }
 }
 
-fn print(read: &Result<manifest::Manifests, Vec<manifest::Problem>>, files: usize) {
-    match read {
-        Ok(read) => {
-            let mut text = String::new();
-            for object in read.desired.values() {
-                text.push_str(&format!(
-                    "{}  {}  {}\n",
-                    object.key,
-                    object.name(),
-                    object.path
-                ));
-            }
-            for ignored in &read.ignored {
-                text.push_str(&format!("ignored: {ignored}\n"));
-            }
-            for warning in &read.warnings {
-                text.push_str(&format!("warning: {warning}\n"));
-            }
+fn to_json(checked: &Checked) -> Value {
+    let Checked {
+        manifests,
+        problems,
+    } = checked;
+    if !problems.is_empty() {
+        return json!({"ok": false, "problems": problems, "warnings": manifests.warnings});
+    }
+    json!({
+        "ok": true,
+        "objects": manifests.desired.values().map(|object| json!({
+            "object": object.key, "name": object.name(), "file": object.path,
+        })).collect::<Vec<_>>(),
+        "ignored": manifests.ignored,
+        "warnings": manifests.warnings,
+        "problems": [],
+    })
+}
+
+fn print(checked: &Checked, files: usize) {
+    let Checked {
+        manifests,
+        problems,
+    } = checked;
+    let mut text = String::new();
+    if problems.is_empty() {
+        for object in manifests.desired.values() {
             text.push_str(&format!(
-                "{} objects in {files} files, no problems",
-                read.desired.len()
+                "{}  {}  {}\n",
+                object.key,
+                object.name(),
+                object.path
             ));
-            output::text(&text);
         }
-        Err(problems) => {
-            let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
-            output::text(&lines.join("\n"));
-            eprintln!("{} problems in {files} files", problems.len());
+        for ignored in &manifests.ignored {
+            text.push_str(&format!("ignored: {ignored}\n"));
         }
     }
+    for problem in problems {
+        text.push_str(&format!("{problem}\n"));
+    }
+    for warning in &manifests.warnings {
+        text.push_str(&format!("warning: {warning}\n"));
+    }
+    if problems.is_empty() {
+        text.push_str(&format!(
+            "{} objects in {files} files, no problems",
+            manifests.desired.len()
+        ));
+    } else {
+        eprintln!("{} problems in {files} files", problems.len());
+    }
+    output::text(&text);
 }
 
 /// The selected files below a folder, or the one file that was named.

@@ -19,6 +19,7 @@ use crate::{
         guard::RequireApproval,
         window::{Days, Freeze, TimeOfDay, Window, parse_day},
     },
+    manifest::Keyless,
     webhook::RefName,
 };
 
@@ -53,6 +54,10 @@ pub struct Stack {
     /// How long an approval may wait to be carried out.
     pub approval_valid: Duration,
     pub files: FileFilter,
+    /// What to say of an API that everybody can call.
+    pub keyless: Keyless,
+    /// Whether a warning about a manifest stops a run as a problem does.
+    pub strict: bool,
 }
 
 /// What to do when the live state differs from what the last run left.
@@ -195,6 +200,10 @@ pub(super) fn read(
     let approval_valid = section.or_default("approval_valid", DEFAULT_APPROVAL_VALID, |field| {
         field.parse(duration(SHORTEST_APPROVAL_VALID, LONGEST_APPROVAL_VALID))
     });
+    let keyless = section.or_default("allow_keyless", Keyless::default(), |field| {
+        field.boolean().map(keyless)
+    });
+    let strict = section.or_default("strict", false, Field::boolean);
     let include = section.optional("include", read_globs);
     let exclude = section.optional("exclude", read_globs);
     let include = match include? {
@@ -223,6 +232,8 @@ pub(super) fn read(
             include,
             exclude: exclude?.unwrap_or_default(),
         },
+        keyless: keyless?,
+        strict: strict?,
     })
 }
 
@@ -240,6 +251,14 @@ pub(super) fn refuse_twins(sections: &NamedSections<'_>, stacks: &BTreeMap<Name,
                 "has the target, repository, branch and path of stack.{first}; give it another path or remove it"
             ));
         }
+    }
+}
+
+fn keyless(is_allowed: bool) -> Keyless {
+    if is_allowed {
+        Keyless::Allowed
+    } else {
+        Keyless::Refused
     }
 }
 

@@ -21,6 +21,7 @@ pub mod moment;
 pub mod normalize;
 pub mod notice;
 pub mod object;
+pub mod parallel;
 pub mod plan;
 pub mod pull_request;
 pub mod revision;

@@ -13,7 +13,7 @@ pub enum Kind {
     Policy,
     ClassicApi,
     OasApi,
-    /// Seen on a gateway, not yet managed: it takes a listen path and an API id.
+    /// An OAS document that is written to an endpoint of its own.
     McpProxy,
 }
 

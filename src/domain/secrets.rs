@@ -165,6 +165,14 @@ impl Masker {
     }
 }
 
+/// Whether what stands at a pointer may be a secret, by its name or by how it looks.
+pub fn may_be_secret(pointer: &str, text: &str) -> bool {
+    pointer.split('/').any(is_secret_name)
+        || is_key_of_scheme(pointer)
+        || pointer.ends_with("/value")
+        || text_holds_secret(text)
+}
+
 /// Whether a text stands in the place of a secret.
 pub fn is_masked(text: &str) -> bool {
     let tag = text

@@ -18,6 +18,27 @@ use crate::domain::{
 };
 
 const REFERENCE: &str = "certificate:";
+
+/// What a name begins with that stands for a certificate in a Secret; no file is called so.
+const IN_SECRET: &str = "secret:";
+
+/// A certificate, or a public key, that a Secret in Git holds.
+#[derive(Debug, Clone)]
+pub(super) struct InSecret {
+    pub text: String,
+    pub place: Place,
+    pub pointer: String,
+}
+
+/// What is written where a gateway takes a certificate's id.
+pub(super) fn reference(name: &str) -> String {
+    format!("{REFERENCE}{name}")
+}
+
+pub(super) fn reference_to_secret(name: &str) -> String {
+    reference(&format!("{IN_SECRET}{name}"))
+}
+
 const SUFFIXES: [&str; 2] = [".pem", ".crt"];
 
 /// What a gateway needs in a place.
@@ -201,6 +222,13 @@ impl<'f> Shelf<'f> {
         pointer: &str,
         reading: &mut Reading<'_>,
     ) -> Option<Known> {
+        let in_secret = name.strip_prefix(IN_SECRET);
+        if let Some(held) = in_secret
+            .and_then(|name| reading.in_secrets.get(name))
+            .cloned()
+        {
+            return Some(read_secret(&held, reading));
+        }
         let files = self.files.get(name).map_or(&[][..], Vec::as_slice);
         let options = reading.options;
         let named = options.certificates.get(name);
@@ -300,8 +328,8 @@ impl<'f> Shelf<'f> {
     }
 }
 
-const IN_GIT: &str = "whoever can read the repository has it";
-const CURE: &str = "take it for stolen: make a new one, and give it in the server's configuration \
+pub(super) const IN_GIT: &str = "whoever can read the repository has it";
+pub(super) const CURE: &str = "take it for stolen: make a new one, and give it in the server's configuration \
                     as [certificate.NAME]";
 
 /// Nothing in Git is wrong, and it may be in the middle of a renewal.
@@ -341,6 +369,20 @@ fn read_file(file: &SourceFile, reading: &mut Reading<'_>) -> Known {
             path: file.path.clone(),
         },
         Err(problem) => broken(problem.line, problem.message, problem.fix),
+    }
+}
+
+fn read_secret(held: &InSecret, reading: &mut Reading<'_>) -> Known {
+    match Certificate::parse(&held.text) {
+        Ok(certificate) => Known::Certificate {
+            certificate: Box::new(certificate),
+            path: held.place.file.clone(),
+        },
+        Err(problem) => {
+            let pointer = held.pointer.as_str();
+            reading.wrong(&held.place, pointer, problem.message, problem.fix);
+            Known::Broken
+        }
     }
 }
 

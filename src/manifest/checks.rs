@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{Place, Reading};
-use crate::domain::object::Kind;
+use crate::domain::{object::Kind, secrets};
 
 /// The longest id that a gateway can store: it names its file `<id>-oas.json`, and a file's name has
 /// 255 bytes at most. With a longer one its disk refuses, after it took one file of two.
@@ -105,38 +105,6 @@ pub(super) fn is_database_id(text: &str) -> bool {
     text.is_empty() || (text.len() == 24 && text.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
-/// What a well-known field must be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Shape {
-    Text,
-    Flag,
-    Number,
-    Object,
-    List,
-}
-
-impl Shape {
-    fn fits(self, value: &Value) -> bool {
-        match self {
-            Self::Text => value.is_string(),
-            Self::Flag => value.is_boolean(),
-            Self::Number => value.is_number(),
-            Self::Object => value.is_object(),
-            Self::List => value.is_array(),
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Text => "a text",
-            Self::Flag => "true or false",
-            Self::Number => "a number",
-            Self::Object => "an object",
-            Self::List => "a list",
-        }
-    }
-}
-
 pub(super) fn shape_of(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
@@ -148,24 +116,35 @@ pub(super) fn shape_of(value: &Value) -> &'static str {
     }
 }
 
-/// Names every well-known field that has another shape than the gateway decodes: it would refuse
-/// the whole document with two words, "Request malformed".
-pub(super) fn shapes(
-    body: &Value,
-    known: &[(&str, Shape)],
-    place: &Place,
-    reading: &mut Reading<'_>,
-) {
-    for (pointer, shape) in known {
-        let Some(value) = body.pointer(pointer) else {
-            continue;
-        };
-        if value.is_null() || shape.fits(value) {
-            continue;
+/// A value as a message may show it: what may be secret by its kind alone.
+pub(super) fn shown(value: &Value, pointer: &str) -> String {
+    const LONGEST: usize = 60;
+    match value {
+        Value::Bool(flag) => flag.to_string(),
+        Value::Number(number) => number.to_string(),
+        Value::String(text) if may_be_shown(text, pointer) => {
+            if text.chars().count() <= LONGEST {
+                format!("the text {text:?}")
+            } else {
+                let start: String = text.chars().take(LONGEST).collect();
+                format!("a text that begins with {start:?}")
+            }
         }
-        let message = format!("must be {}, and is {}", shape.name(), shape_of(value));
-        reading.wrong(place, *pointer, message, None);
+        _ => shape_of(value).to_owned(),
     }
+}
+
+fn may_be_shown(text: &str, pointer: &str) -> bool {
+    // A header's value stands apart from its name.
+    let is_header = pointer
+        .split('/')
+        .any(|token| token.to_ascii_lowercase().contains("header"));
+    !is_header && !secrets::may_be_secret(pointer, text)
+}
+
+/// Whether a text has a place for a value that is put in after the checks.
+pub(super) fn is_filled_in_later(text: &str) -> bool {
+    text.contains("${secret:") || text.contains("${values.")
 }
 
 /// The text at a pointer; a missing, empty or other value is named.

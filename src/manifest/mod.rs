@@ -8,7 +8,10 @@
 mod certificates;
 mod checks;
 mod native;
-mod operator;
+pub mod operator;
+mod pattern;
+mod rules;
+pub mod schema;
 mod source;
 mod upstream;
 pub mod write;
@@ -23,7 +26,10 @@ use secrecy::SecretString;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::domain::object::{Desired, Object, ObjectKey, Route};
+use crate::domain::{
+    object::{Desired, Object, ObjectKey, Route},
+    parallel,
+};
 use source::{Document, Source};
 
 /// A file as Git has it; the path is relative to the repository's root.
@@ -46,7 +52,23 @@ pub struct Options {
     pub folders: Vec<String>,
     /// Without it no certificate is out of date.
     pub now: Option<Timestamp>,
+    /// What to say of an API that everybody can call.
+    pub keyless: Keyless,
+    /// Whether a warning is a problem.
+    pub strict: bool,
     pub limits: Limits,
+}
+
+/// What to say of an API that asks nobody for a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Keyless {
+    /// A warning.
+    #[default]
+    Told,
+    /// It is a problem.
+    Refused,
+    /// Nothing.
+    Allowed,
 }
 
 /// A certificate that is kept beside the manifests, with its private key or without.
@@ -83,7 +105,7 @@ impl Default for Limits {
     }
 }
 
-/// Manifests without a problem.
+/// What files describe.
 #[derive(Debug)]
 pub struct Manifests {
     pub desired: Desired,
@@ -154,6 +176,27 @@ impl fmt::Display for Problem {
 
 /// Reads every file, and says everything that is wrong with them.
 pub fn read(files: &[SourceFile], options: &Options) -> Result<Manifests, Vec<Problem>> {
+    let Checked {
+        manifests,
+        problems,
+    } = check(files, options);
+    if problems.is_empty() {
+        Ok(manifests)
+    } else {
+        Err(problems)
+    }
+}
+
+/// Everything that files say, also where something is wrong with some of them. What comes of
+/// them is for people to look at then, and for nothing else: what has a problem is missing in it.
+#[derive(Debug)]
+pub struct Checked {
+    pub manifests: Manifests,
+    pub problems: Vec<Problem>,
+}
+
+/// Reads every file, and says what it found beside everything that is wrong.
+pub fn check(files: &[SourceFile], options: &Options) -> Checked {
     let mut order: Vec<&SourceFile> = files.iter().collect();
     order.sort_by(|left, right| left.path.cmp(&right.path));
     let mut reading = Reading::new(options);
@@ -162,9 +205,14 @@ pub fn read(files: &[SourceFile], options: &Options) -> Result<Manifests, Vec<Pr
     let (pem, order): (Vec<_>, Vec<_>) = order
         .into_iter()
         .partition(|file| certificates::is_pem(file));
-    for file in order {
+    // Nearly all the time goes into parsing.
+    let parsed = parallel::map(order, |file| {
         let source = Source::new(file);
-        match source.parse(&options.limits) {
+        let documents = source.parse(&options.limits);
+        (source, documents)
+    });
+    for (source, documents) in parsed {
+        match documents {
             Ok(documents) => {
                 for document in documents {
                     reading.document(&source, document, &mut operator);
@@ -219,6 +267,8 @@ struct Reading<'o> {
     found: Vec<Found>,
     warned: Vec<Found>,
     unreadable: BTreeSet<String>,
+    /// Certificates that Secrets hold, by namespace and name.
+    in_secrets: BTreeMap<String, certificates::InSecret>,
 }
 
 impl<'o> Reading<'o> {
@@ -231,6 +281,7 @@ impl<'o> Reading<'o> {
             found: Vec::new(),
             warned: Vec::new(),
             unreadable: BTreeSet::new(),
+            in_secrets: BTreeMap::new(),
         }
     }
 
@@ -307,6 +358,16 @@ impl<'o> Reading<'o> {
             message: message.into(),
             fix: fix.map(str::to_owned),
         });
+    }
+
+    /// Whether something was said of this place, or of one below it.
+    fn has_said(&self, place: &Place, pointer: &str) -> bool {
+        self.found
+            .iter()
+            .rev()
+            .take_while(|found| found.place == *place)
+            .filter_map(|found| found.pointer.strip_prefix(pointer))
+            .any(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
     fn warn(
@@ -397,7 +458,10 @@ impl<'o> Reading<'o> {
         self.warned.extend(warned);
     }
 
-    fn finish(self, sources: &[Source<'_>]) -> Result<Manifests, Vec<Problem>> {
+    fn finish(mut self, sources: &[Source<'_>]) -> Checked {
+        if self.options.strict {
+            self.found.append(&mut self.warned);
+        }
         let by_path: BTreeMap<&str, &Source<'_>> = sources
             .iter()
             .map(|source| (source.path(), source))
@@ -427,21 +491,21 @@ impl<'o> Reading<'o> {
         };
         let mut problems = located(self.found);
         problems.extend(self.problems);
-        if !problems.is_empty() {
-            problems.sort();
-            return Err(problems);
-        }
+        problems.sort();
         let mut ignored = self.ignored;
         ignored.sort();
-        Ok(Manifests {
-            desired: self
-                .objects
-                .into_iter()
-                .map(|(object, _)| (object.key.clone(), object))
-                .collect(),
-            unreadable: self.unreadable,
-            ignored,
-            warnings: located(self.warned),
-        })
+        Checked {
+            manifests: Manifests {
+                desired: self
+                    .objects
+                    .into_iter()
+                    .map(|(object, _)| (object.key.clone(), object))
+                    .collect(),
+                unreadable: self.unreadable,
+                ignored,
+                warnings: located(self.warned),
+            },
+            problems,
+        }
     }
 }

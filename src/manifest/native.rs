@@ -1,10 +1,14 @@
 //! Documents in the gateway's own formats: Tyk OAS, classic definitions, policies.
 
+use std::borrow::Cow;
+
 use serde_json::{Value, json};
 
 use super::{
     Place, Reading,
-    checks::{self, Shape, id_problem, is_database_id, listen_path_problem},
+    checks::{self, id_problem, is_database_id, listen_path_problem},
+    rules,
+    schema::{self, Unknown},
     upstream,
 };
 use crate::domain::object::{Kind, Object, ObjectKey};
@@ -44,7 +48,22 @@ pub(super) fn take(value: Value, place: Place, reading: &mut Reading<'_>) {
         return;
     }
     if members.contains_key(EXTENSION) {
-        oas(value, place, reading);
+        let kind = if serves_mcp(&value) {
+            Kind::McpProxy
+        } else {
+            Kind::OasApi
+        };
+        let before = reading.found.len();
+        document(value, kind, place, reading, before);
+        return;
+    }
+    if let Some(inner) = members
+        .get("mcp")
+        .filter(|inner| inner.get(EXTENSION).is_some())
+    {
+        let before = reading.found.len();
+        let inner = inner.clone();
+        document(inner, Kind::McpProxy, place.below("/mcp"), reading, before);
         return;
     }
     if let Some(inner) = members
@@ -86,6 +105,26 @@ pub(super) fn take(value: Value, place: Place, reading: &mut Reading<'_>) {
         return;
     }
     reading.ignore(&place, "it describes no API and no policy");
+}
+
+/// Whether a document has what MCP proxies alone have. One that has none of it says so by standing
+/// under `mcp`.
+fn serves_mcp(body: &Value) -> bool {
+    let middleware = body.pointer("/x-tyk-api-gateway/middleware");
+    middleware.is_some_and(|middleware| {
+        ["mcpTools", "mcpResources", "mcpPrompts"]
+            .iter()
+            .any(|member| middleware.get(member).is_some())
+    })
+}
+
+/// A body in the form in which it is a manifest.
+pub(super) fn manifest_of(kind: Kind, body: &Value) -> Cow<'_, Value> {
+    if kind == Kind::McpProxy && !serves_mcp(body) {
+        Cow::Owned(json!({"mcp": body}))
+    } else {
+        Cow::Borrowed(body)
+    }
 }
 
 /// Members that a key's session has and a policy has not.
@@ -205,34 +244,27 @@ fn check_listen_path(body: &Value, kind: Kind, place: &Place, reading: &mut Read
     }
 }
 
-fn oas(mut body: Value, place: Place, reading: &mut Reading<'_>) {
-    const KIND: Kind = Kind::OasApi;
+fn oas(body: Value, place: Place, reading: &mut Reading<'_>) {
     let before = reading.found.len();
-    oas_checks(&body, &place, reading);
-    let id = id_of(&body, KIND, &place, reading);
-    let info = format!("/{EXTENSION}/info");
-    organisation(&mut body, &info, "orgId", &place, reading);
-    finish(body, KIND, id, place, reading, before);
+    document(body, Kind::OasApi, place, reading, before);
 }
 
-fn oas_checks(body: &Value, place: &Place, reading: &mut Reading<'_>) {
-    const KIND: Kind = Kind::OasApi;
-    const KNOWN: &[(&str, Shape)] = &[
-        ("/info", Shape::Object),
-        ("/paths", Shape::Object),
-        ("/components", Shape::Object),
-        ("/security", Shape::List),
-        ("/servers", Shape::List),
-        ("/x-tyk-api-gateway", Shape::Object),
-        ("/x-tyk-api-gateway/info", Shape::Object),
-        ("/x-tyk-api-gateway/info/state/active", Shape::Flag),
-        ("/x-tyk-api-gateway/server", Shape::Object),
-        ("/x-tyk-api-gateway/server/listenPath", Shape::Object),
-        ("/x-tyk-api-gateway/server/listenPath/strip", Shape::Flag),
-        ("/x-tyk-api-gateway/upstream", Shape::Object),
-        ("/x-tyk-api-gateway/middleware", Shape::Object),
-    ];
-    checks::shapes(body, KNOWN, place, reading);
+/// An OAS document, also one of a stream or of an MCP proxy.
+pub(super) fn document(
+    mut body: Value,
+    kind: Kind,
+    place: Place,
+    reading: &mut Reading<'_>,
+    problems_before: usize,
+) {
+    oas_checks(&body, kind, &place, reading);
+    let id = id_of(&body, kind, &place, reading);
+    let info = format!("/{EXTENSION}/info");
+    organisation(&mut body, &info, "orgId", &place, reading);
+    finish(body, kind, id, place, reading, problems_before);
+}
+
+fn oas_checks(body: &Value, kind: Kind, place: &Place, reading: &mut Reading<'_>) {
     match body.get("openapi") {
         Some(Value::String(version))
             if version.starts_with("3.0.") || version.starts_with("3.1.") => {}
@@ -280,7 +312,7 @@ fn oas_checks(body: &Value, place: &Place, reading: &mut Reading<'_>) {
     }
     checks::required_text(
         body,
-        listen_path_pointer(KIND),
+        listen_path_pointer(kind),
         "the listen path",
         place,
         reading,
@@ -298,7 +330,7 @@ fn oas_checks(body: &Value, place: &Place, reading: &mut Reading<'_>) {
         );
     }
     upstream::oas(body, place, reading);
-    check_listen_path(body, KIND, place, reading);
+    check_listen_path(body, kind, place, reading);
     still_served(
         body,
         &format!("{extension}/info/state/active"),
@@ -306,16 +338,25 @@ fn oas_checks(body: &Value, place: &Place, reading: &mut Reading<'_>) {
         reading,
     );
     database_id(body, &format!("{extension}/info/dbId"), place, reading);
-    let authenticates = body.pointer(&format!("{extension}/server/authentication/enabled"));
-    if authenticates != Some(&Value::Bool(true)) {
-        reading.warn(
+    rules::oas(body, place, reading);
+    custom_event_handlers(body, place, reading);
+    let is_three_zero = body
+        .get("openapi")
+        .and_then(Value::as_str)
+        .is_some_and(|version| version.starts_with("3.0."));
+    // What else OpenAPI 3.1 may hold is JSON Schema's affair.
+    if is_three_zero {
+        schema::check(body, "", schema::OAS, Unknown::Told, place, reading);
+    } else if let Some(own) = body.get(EXTENSION) {
+        schema::check(
+            own,
+            extension,
+            schema::EXTENSION,
+            Unknown::Told,
             place,
-            format!("{extension}/server/authentication"),
-            "the API is open to everybody: without server.authentication.enabled no key is asked for",
-            None,
+            reading,
         );
     }
-    custom_event_handlers(body, place, reading);
 }
 
 /// Seen to end a 5.14 gateway at its next reload when its JavaScript machine is off.
@@ -334,58 +375,11 @@ fn custom_event_handlers(body: &Value, place: &Place, reading: &mut Reading<'_>)
     }
 }
 
-/// The shapes of fields that every definition has; the gateway refuses a wrong one without saying
-/// which.
-const CLASSIC: &[(&str, Shape)] = &[
-    ("/name", Shape::Text),
-    ("/slug", Shape::Text),
-    ("/domain", Shape::Text),
-    ("/protocol", Shape::Text),
-    ("/active", Shape::Flag),
-    ("/internal", Shape::Flag),
-    ("/use_keyless", Shape::Flag),
-    ("/use_standard_auth", Shape::Flag),
-    ("/use_basic_auth", Shape::Flag),
-    ("/use_oauth2", Shape::Flag),
-    ("/enable_jwt", Shape::Flag),
-    ("/enable_coprocess_auth", Shape::Flag),
-    ("/use_mutual_tls_auth", Shape::Flag),
-    ("/disable_rate_limit", Shape::Flag),
-    ("/disable_quota", Shape::Flag),
-    ("/listen_port", Shape::Number),
-    ("/tags", Shape::List),
-    ("/tag_headers", Shape::List),
-    ("/allowed_ips", Shape::List),
-    ("/certificates", Shape::List),
-    ("/client_certificates", Shape::List),
-    ("/jwt_default_policies", Shape::List),
-    ("/proxy", Shape::Object),
-    ("/proxy/listen_path", Shape::Text),
-    ("/proxy/target_url", Shape::Text),
-    ("/proxy/strip_listen_path", Shape::Flag),
-    ("/proxy/preserve_host_header", Shape::Flag),
-    ("/proxy/enable_load_balancing", Shape::Flag),
-    ("/proxy/target_list", Shape::List),
-    ("/auth", Shape::Object),
-    ("/auth_configs", Shape::Object),
-    ("/definition", Shape::Object),
-    ("/version_data", Shape::Object),
-    ("/version_data/not_versioned", Shape::Flag),
-    ("/version_data/versions", Shape::Object),
-    ("/CORS", Shape::Object),
-    ("/cache_options", Shape::Object),
-    ("/global_rate_limit", Shape::Object),
-    ("/global_rate_limit/rate", Shape::Number),
-    ("/global_rate_limit/per", Shape::Number),
-    ("/config_data", Shape::Object),
-    ("/graphql", Shape::Object),
-];
-
 pub(super) fn classic(mut body: Value, place: Place, reading: &mut Reading<'_>) {
     const KIND: Kind = Kind::ClassicApi;
     let before = reading.found.len();
     let id = id_of(&body, KIND, &place, reading);
-    classic_checks(&body, &place, reading);
+    definition_checks(&body, Unknown::Told, &place, reading);
     upstream::missing(&body, &place, reading);
     let versions = body
         .pointer("/version_data/versions")
@@ -414,10 +408,14 @@ fn still_served(body: &Value, pointer: &str, place: &Place, reading: &mut Readin
     }
 }
 
-/// What holds for a definition wherever it comes from.
+/// What holds for a definition that somebody else has made of another document, and whose members
+/// are known.
 pub(super) fn classic_checks(body: &Value, place: &Place, reading: &mut Reading<'_>) {
+    definition_checks(body, Unknown::Passed, place, reading);
+}
+
+fn definition_checks(body: &Value, unknown: Unknown, place: &Place, reading: &mut Reading<'_>) {
     const PROTOCOLS: &[&str] = &["", "http", "https", "h2c", "tcp", "tls"];
-    checks::shapes(body, CLASSIC, place, reading);
     still_served(body, "/active", place, reading);
     let protocol = body.get("protocol").and_then(Value::as_str);
     if protocol.is_some_and(|protocol| !PROTOCOLS.contains(&protocol)) {
@@ -463,7 +461,10 @@ pub(super) fn classic_checks(body: &Value, place: &Place, reading: &mut Reading<
             "use_keyless and use_standard_auth are both on",
             Some("turn one of them off: an API is either open or asks for a key"),
         );
+    } else {
+        rules::classic(body, place, reading);
     }
+    schema::check(body, "", schema::CLASSIC, unknown, place, reading);
 }
 
 pub(super) fn policy(mut body: Value, place: Place, reading: &mut Reading<'_>) {
@@ -481,33 +482,17 @@ pub(super) fn policy(mut body: Value, place: Place, reading: &mut Reading<'_>) {
         }
     }
     let id = id_of(&body, KIND, &place, reading);
-    policy_checks(&body, &place, reading);
+    plan_checks(&body, Unknown::Told, &place, reading);
     organisation(&mut body, "", "org_id", &place, reading);
     finish(body, KIND, id, place, reading, before);
 }
 
+/// The same as [`classic_checks`], for a policy.
 pub(super) fn policy_checks(body: &Value, place: &Place, reading: &mut Reading<'_>) {
-    const KNOWN: &[(&str, Shape)] = &[
-        ("/name", Shape::Text),
-        ("/active", Shape::Flag),
-        ("/is_inactive", Shape::Flag),
-        ("/rate", Shape::Number),
-        ("/per", Shape::Number),
-        ("/quota_max", Shape::Number),
-        ("/quota_renewal_rate", Shape::Number),
-        ("/throttle_interval", Shape::Number),
-        ("/throttle_retry_limit", Shape::Number),
-        ("/key_expires_in", Shape::Number),
-        ("/access_rights", Shape::Object),
-        ("/partitions", Shape::Object),
-        ("/partitions/acl", Shape::Flag),
-        ("/partitions/quota", Shape::Flag),
-        ("/partitions/rate_limit", Shape::Flag),
-        ("/partitions/per_api", Shape::Flag),
-        ("/tags", Shape::List),
-        ("/meta_data", Shape::Object),
-    ];
-    checks::shapes(body, KNOWN, place, reading);
+    plan_checks(body, Unknown::Passed, place, reading);
+}
+
+fn plan_checks(body: &Value, unknown: Unknown, place: &Place, reading: &mut Reading<'_>) {
     database_id(body, "/_id", place, reading);
     let rights = body.get("access_rights").and_then(Value::as_object);
     for (id, right) in rights.into_iter().flatten() {
@@ -545,6 +530,7 @@ pub(super) fn policy_checks(body: &Value, place: &Place, reading: &mut Reading<'
             Some("turn per_api or the others off"),
         );
     }
+    schema::check(body, "", schema::POLICY, unknown, place, reading);
 }
 
 /// Adds the object, unless something was wrong with it.

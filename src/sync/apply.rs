@@ -382,7 +382,7 @@ pub async fn documents(
         let Some(listed) = observation.listed.get(key).filter(|_| written) else {
             continue;
         };
-        if key.kind != Kind::OasApi {
+        if !matches!(key.kind, Kind::OasApi | Kind::McpProxy) {
             continue;
         }
         if !target.allow_jwt_document_reads && listed_with_jwt(&listed.body()) {
@@ -416,14 +416,14 @@ pub async fn previous_bodies(
             Kind::ClassicApi | Kind::Policy => {
                 bodies.insert(key.clone(), listed.body());
             }
-            Kind::OasApi => {
+            Kind::OasApi | Kind::McpProxy => {
                 let safe = target.allow_jwt_document_reads || !listed_with_jwt(&listed.body());
                 if safe && let Some(document) = target.client.document(&key.id).await? {
                     bodies.insert(key.clone(), document);
                 }
             }
             // A gateway never reads a private key back.
-            Kind::Certificate | Kind::McpProxy => {}
+            Kind::Certificate => {}
         }
     }
     Ok(bodies)

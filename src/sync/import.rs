@@ -38,8 +38,6 @@ pub struct Taken {
 pub struct LeftOut {
     pub object: ObjectKey,
     pub reason: String,
-    /// Something can be done about it; otherwise its kind is not managed at all.
-    pub can_be_managed: bool,
 }
 
 /// Reads the selected objects of a target: classic definitions and policies from the listing, OAS
@@ -72,13 +70,9 @@ pub async fn take(
                 key: key.clone(),
                 body,
             }),
-            Body::Unread {
-                reason,
-                can_be_managed,
-            } => taken.left_out.push(LeftOut {
+            Body::Unread(reason) => taken.left_out.push(LeftOut {
                 object: key.clone(),
                 reason,
-                can_be_managed,
             }),
         }
     }
@@ -107,7 +101,6 @@ pub struct Changed {
 }
 
 impl Comparison {
-    /// MCP proxies are nobody's to describe, so they are no difference.
     pub fn is_equal(&self) -> bool {
         let Self {
             version: _,
@@ -118,11 +111,10 @@ impl Comparison {
             not_compared,
             nameless: _,
         } = self;
-        let is_managed = |(key, _): &&(ObjectKey, String)| key.kind != Kind::McpProxy;
         only_in_files.is_empty()
             && changed.is_empty()
             && not_compared.is_empty()
-            && !only_on_gateway.iter().any(|object| is_managed(&object))
+            && only_on_gateway.is_empty()
     }
 }
 
@@ -160,13 +152,9 @@ pub async fn compare(
                     });
                 }
             }
-            Body::Unread {
-                reason,
-                can_be_managed,
-            } => comparison.not_compared.push(LeftOut {
+            Body::Unread(reason) => comparison.not_compared.push(LeftOut {
                 object: key.clone(),
                 reason,
-                can_be_managed,
             }),
         }
     }
@@ -219,38 +207,29 @@ async fn see(
 
 enum Body {
     Read(serde_json::Value),
-    Unread {
-        reason: String,
-        can_be_managed: bool,
-    },
+    Unread(String),
 }
 
 /// The body of a live object, from the endpoint of its own kind.
 async fn body(target: &Target, listed: &Listed) -> Result<Body, Error> {
-    let unread = |reason: String| Body::Unread {
-        reason,
-        can_be_managed: true,
-    };
     let key = &listed.key;
     match key.kind {
         Kind::Certificate | Kind::Policy | Kind::ClassicApi => Ok(Body::Read(listed.body())),
-        Kind::McpProxy => Ok(Body::Unread {
-            reason: "MCP proxies are not managed yet".to_owned(),
-            can_be_managed: false,
-        }),
-        Kind::OasApi if !target.allow_jwt_document_reads && listed_with_jwt(&listed.body()) => {
-            Ok(unread(format!(
+        Kind::OasApi | Kind::McpProxy
+            if !target.allow_jwt_document_reads && listed_with_jwt(&listed.body()) =>
+        {
+            Ok(Body::Unread(format!(
                 "it has a JWT scheme, and reading its document can bring a gateway down that \
                  serves JWT traffic; allow_jwt_document_reads = true in [target.{}] allows it",
                 target.name
             )))
         }
-        Kind::OasApi => match target.client.document(&key.id).await {
+        Kind::OasApi | Kind::McpProxy => match target.client.document(&key.id).await {
             Ok(Some(document)) => Ok(Body::Read(document)),
-            Ok(None) => Ok(unread(
+            Ok(None) => Ok(Body::Unread(
                 "the gateway lists it, and has no document of it".to_owned(),
             )),
-            Err(error @ Error::BadId { .. }) => Ok(unread(error.to_string())),
+            Err(error @ Error::BadId { .. }) => Ok(Body::Unread(error.to_string())),
             Err(error) => Err(error),
         },
     }

@@ -181,8 +181,13 @@ pub async fn wanted(app: &App, stack: &Stack, revision: &Revision) -> Result<Wan
         .collect();
     let (app, target) = (app.clone(), stack.target.clone());
     let folder = stack.path.as_str().to_owned();
+    let (keyless, strict) = (stack.keyless, stack.strict);
     let read = tokio::task::spawn_blocking(move || {
-        let options = app.manifest_options(&target, vec![folder]);
+        let options = manifest::Options {
+            keyless,
+            strict,
+            ..app.manifest_options(&target, vec![folder])
+        };
         let files: Vec<manifest::SourceFile> = files
             .into_iter()
             .map(|file| manifest::SourceFile {
@@ -407,7 +412,7 @@ fn fields(
     let Some(owned) = inventory.get(key) else {
         // Not ours: what would change if it were, as far as the listing tells.
         let live = observation.masked(key, masker, wanted.references);
-        let comparable = !matches!(key.kind, Kind::Certificate | Kind::OasApi);
+        let comparable = !matches!(key.kind, Kind::Certificate | Kind::OasApi | Kind::McpProxy);
         return live
             .filter(|_| comparable)
             .map(|live| diff(&live, &after))

@@ -10,6 +10,7 @@ mod apply;
 mod audit;
 mod history;
 mod ingest;
+mod manifests;
 mod plan;
 mod refill;
 mod world;
@@ -32,6 +33,9 @@ fn main() {
     }
     if wants("refill") {
         runtime.block_on(refill::run());
+    }
+    if wants("manifests") {
+        manifests::run();
     }
     if wants("audit") {
         runtime.block_on(audit::run());

@@ -981,7 +981,7 @@ fn the_example_is_valid_and_its_comments_show_the_real_defaults() {
             .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase()))
     };
     let defaults = EXAMPLE.lines().filter(|line| is_default(line)).count();
-    assert_eq!(defaults, 23);
+    assert_eq!(defaults, 24);
     let with_defaults: Vec<&str> = EXAMPLE
         .lines()
         .map(|line| if is_default(line) { &line[1..] } else { line })

@@ -3,6 +3,7 @@
 
 mod approval;
 mod architecture;
+mod authoring;
 mod certificates;
 mod chance;
 mod cli;
@@ -23,6 +24,7 @@ mod migrate;
 mod nodes;
 mod normalize;
 mod notify;
+mod operator;
 mod ownership;
 mod plan;
 mod queue;

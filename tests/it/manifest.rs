@@ -84,7 +84,9 @@ fn an_oas_document_a_classic_definition_and_a_policy_are_read() {
     .unwrap();
     assert_eq!(keys(&read), ["policy/gold", "classic/ping", "oas/orders"]);
     assert_eq!(read.ignored.len(), 1);
-    assert!(read.warnings.is_empty(), "{:?}", read.warnings);
+    let warnings: Vec<String> = read.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].contains("/use_keyless: the API is open to everybody"));
 }
 
 #[test]
@@ -134,7 +136,7 @@ fn every_problem_is_named_with_its_place_and_its_cure() {
             &[
                 "d.yaml:1:1: /api_id: the document has no id, and without one the gateway would make another object at every run; write one that never changes",
                 "d.yaml:3:3: /proxy/listen_path: the braces of the listen path do not match: the gateway would not load the API; write it like /orders/",
-                "d.yaml:5:1: /active: must be true or false, and is a text",
+                "d.yaml:5:1: /active: must be true or false, and is the text \"yes\"",
             ],
         ),
         (
@@ -323,12 +325,14 @@ fn every_sample_is_translated_ignored_with_a_reason_or_refused_with_a_place() {
     let mut files = Vec::new();
     samples(&root, &mut files);
     files.sort();
-    let mut table = String::new();
+    let mut table = Vec::new();
     let mut counts = std::collections::BTreeMap::new();
     for path in &files {
         let (letter, said) = outcome(path);
         let name = path.strip_prefix(&root).unwrap().display();
-        table.push_str(&format!("{letter} {name} {said}\n"));
+        if !path.starts_with(root.join("tyk")) {
+            table.push(format!("{letter} {name} {said}"));
+        }
         let group = name.to_string().split('/').next().unwrap().to_owned();
         *counts.entry((group, letter)).or_insert(0) += 1;
         if letter == 'r' {
@@ -336,19 +340,9 @@ fn every_sample_is_translated_ignored_with_a_reason_or_refused_with_a_place() {
         }
     }
 
-    let counts: Vec<String> = counts
-        .iter()
-        .map(|((group, letter), count)| format!("{group} {letter} {count}"))
-        .collect();
-    insta::assert_snapshot!(counts.join("\n"), @r"
-    operator i 16
-    operator r 25
-    operator t 40
-    refuse r 8
-    tyk i 7
-    tyk r 24
-    tyk t 10
-    ");
+    insta::assert_snapshot!("operator_samples", table.join("\n"));
+    assert_eq!(counts.get(&("refuse".to_owned(), 'r')), Some(&8));
+    assert!(!counts.contains_key(&("refuse".to_owned(), 't')));
 }
 
 #[test]

@@ -26,6 +26,7 @@ use super::{
     inventory::Inventory,
     normalize,
     object::{Desired, Object, ObjectKey, Route},
+    parallel,
     run::Action,
     secrets::{Masker, has_references},
 };
@@ -46,20 +47,20 @@ pub type PreparedDesired = BTreeMap<ObjectKey, Prepared>;
 
 /// Masks and hashes what Git wants.
 pub fn prepare(desired: Desired, masker: &Masker) -> PreparedDesired {
-    desired
-        .into_iter()
-        .map(|(key, object)| {
-            let comparable = normalize::comparable(key.kind, &object.body);
-            let text = super::canonical::canonical(&masker.mask(&comparable, false));
-            let prepared = Prepared {
-                digest: Digest::of(text.as_bytes()),
-                references: has_references(&object.body),
-                text,
-                object,
-            };
-            (key, prepared)
-        })
-        .collect()
+    let objects: Vec<(ObjectKey, Object)> = desired.into_iter().collect();
+    parallel::map(objects, |(key, object)| {
+        let comparable = normalize::comparable(key.kind, &object.body);
+        let text = super::canonical::canonical(&masker.mask(&comparable, false));
+        let prepared = Prepared {
+            digest: Digest::of(text.as_bytes()),
+            references: has_references(&object.body),
+            text,
+            object,
+        };
+        (key, prepared)
+    })
+    .into_iter()
+    .collect()
 }
 
 /// One live object, as a listing shows it.

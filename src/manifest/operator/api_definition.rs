@@ -5,187 +5,54 @@ use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde_json::{Map, Value, json};
 
 use super::{
-    super::{Reading, checks, native},
-    Resource, encoded, numeric_text, refuse_unknown,
+    super::{Place, Reading, checks, native},
+    Cluster, FullName, Kind as Resources, Resource, check_spec,
+    fields::Unknown,
+    graph::Graphs,
+    is_name, numeric_text,
 };
-use crate::domain::object::Kind;
+use crate::domain::{diff::push_token, object::Kind};
 
-/// The members of the spec.
-const FIELDS: &[&str] = &[
-    "CORS",
-    "active",
-    "allowed_ips",
-    "analytics_plugin",
-    "api_id",
-    "auth",
-    "auth_configs",
-    "auth_provider",
-    "base_identity_provided_by",
-    "basic_auth",
-    "blacklisted_ips",
-    "cache_options",
-    "certificate_pinning_disabled",
-    "certificate_secret_names",
-    "certificates",
-    "client_certificate_refs",
-    "client_certificates",
-    "config_data",
-    "config_data_disabled",
-    "contextRef",
-    "custom_middleware",
-    "custom_middleware_bundle",
-    "custom_middleware_bundle_disabled",
-    "definition",
-    "detailed_tracing",
-    "disable_quota",
-    "disable_rate_limit",
-    "do_not_track",
-    "domain",
-    "domain_disabled",
-    "dont_set_quota_on_create",
-    "enable_batch_request_support",
-    "enable_context_vars",
-    "enable_coprocess_auth",
-    "enable_detailed_recording",
-    "enable_ip_blacklisting",
-    "enable_ip_whitelisting",
-    "enable_jwt",
-    "enable_proxy_protocol",
-    "enable_signature_checking",
-    "event_handlers",
-    "expire_analytics_after",
-    "expire_session_after",
-    "global_rate_limit",
-    "graphql",
-    "hmac_allowed_algorithms",
-    "hmac_allowed_clock_skew",
-    "id",
-    "internal",
-    "jwt_client_base_field",
-    "jwt_default_policies",
-    "jwt_disable_expires_at_validation",
-    "jwt_disable_issued_at_validation",
-    "jwt_disable_not_before_validation",
-    "jwt_expires_at_validation_skew",
-    "jwt_identity_base_field",
-    "jwt_issued_at_validation_skew",
-    "jwt_not_before_validation_skew",
-    "jwt_policy_field_name",
-    "jwt_scope_claim_name",
-    "jwt_scope_to_policy_mapping",
-    "jwt_signing_method",
-    "jwt_skip_kid",
-    "jwt_source",
-    "listen_port",
-    "name",
-    "notifications",
-    "oauth_meta",
-    "org_id",
-    "pinned_public_keys",
-    "pinned_public_keys_refs",
-    "protocol",
-    "proxy",
-    "request_signing",
-    "response_processors",
-    "scopes",
-    "session_lifetime",
-    "session_provider",
-    "slug",
-    "strip_auth_data",
-    "tag_headers",
-    "tags",
-    "upstream_certificate_refs",
-    "upstream_certificates",
-    "upstream_certificates_disabled",
-    "uptime_tests",
-    "use_basic_auth",
-    "use_go_plugin_auth",
-    "use_keyless",
-    "use_mutual_tls_auth",
-    "use_oauth2",
-    "use_openid",
-    "use_standard_auth",
-    "version_data",
-];
-
-/// Members that name Kubernetes Secrets, and what to write in their place.
-const SECRET_REFS: &[(&str, &str)] = &[
-    (
-        "certificate_secret_names",
-        "put the certificate and its key into the server's configuration ([certificate.NAME]) and \
-         write certificate:NAME in certificates",
-    ),
-    (
-        "client_certificate_refs",
-        "commit the certificates as .pem files and write certificate:FILE in client_certificates",
-    ),
-    (
-        "upstream_certificate_refs",
-        "put the certificates and their keys into the server's configuration ([certificate.NAME]) \
-         and write certificate:NAME in upstream_certificates",
-    ),
-    (
-        "pinned_public_keys_refs",
-        "commit the public keys as .pem files and write certificate:FILE in pinned_public_keys",
-    ),
-];
-
-pub(super) fn translate(resource: Resource, reading: &mut Reading<'_>) {
+pub(super) fn translate(
+    resource: Resource,
+    graphs: &mut Graphs,
+    cluster: &mut Cluster,
+    reading: &mut Reading<'_>,
+) {
     let before = reading.found.len();
-    refuse_unknown(&resource, FIELDS, reading);
-    let id = resource.derived_id();
-    let Resource {
-        mut spec, place, ..
-    } = resource;
-    let place_of_spec = place.below("/spec");
+    check(&resource, cluster, reading);
+    make(resource, before, graphs, cluster, reading);
+}
 
-    for (name, cure) in SECRET_REFS {
-        let is_used = match spec.remove(*name) {
-            Some(Value::Array(names)) => !names.is_empty(),
-            Some(Value::Object(names)) => !names.is_empty(),
-            Some(Value::Null) | None => false,
-            Some(_) => true,
-        };
-        if is_used {
-            reading.wrong(
-                &place_of_spec,
-                format!("/{name}"),
-                "names Kubernetes Secrets, which cannot be read without a cluster",
-                Some(cure),
-            );
-        }
-    }
+/// What can be said of an API, or a template of some, by itself.
+pub(super) fn check(resource: &Resource, cluster: &mut Cluster, reading: &mut Reading<'_>) {
+    let kind = Resources::ApiDefinition;
+    check_spec(kind, resource, Unknown::Passed, cluster, reading);
+}
+
+/// Makes the definition of an API whose fields were checked.
+pub(super) fn make(
+    resource: Resource,
+    before: usize,
+    graphs: &mut Graphs,
+    cluster: &mut Cluster,
+    reading: &mut Reading<'_>,
+) {
+    let Resource {
+        name,
+        mut spec,
+        place,
+        ..
+    } = resource;
+    let place = place.below("/spec");
     // It picks the gateway; here the stack's target does.
     spec.remove("contextRef");
-    if let Some(graphql) = spec.get_mut("graphql").and_then(Value::as_object_mut)
-        && graphql
-            .remove("graph_ref")
-            .is_some_and(|graph| graph.as_str() != Some(""))
-    {
-        reading.wrong(
-            &place_of_spec,
-            "/graphql/graph_ref",
-            "names a graph resource, which is not supported",
-            Some("put the schema into graphql.schema"),
-        );
-    }
-    target_of_proxy(&mut spec, &place_of_spec, reading);
-    policy_names(&mut spec);
-    versions(&mut spec, &place_of_spec, reading);
-
-    let own_id = spec
-        .get("api_id")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
-    let id = if own_id.is_empty() {
-        id
-    } else {
-        own_id.to_owned()
-    };
-    if let Some((message, fix)) = checks::id_problem(Kind::ClassicApi, &id) {
-        reading.wrong(&place_of_spec, "/api_id", message, Some(fix));
-    }
-    spec.insert("api_id".to_owned(), json!(id));
+    certificates(&mut spec, &name, &place, cluster, reading);
+    graphs.fill(&mut spec, &name, &place, cluster, reading);
+    data_sources(&spec, &place, reading);
+    target_of_proxy(&mut spec, &place, cluster, reading);
+    policies(&mut spec, &place, cluster, reading);
+    versions(&mut spec, &place, cluster, reading);
     if spec.get("use_standard_auth") == Some(&Value::Bool(true)) {
         let configs = spec
             .entry("auth_configs")
@@ -197,24 +64,141 @@ pub(super) fn translate(resource: Resource, reading: &mut Reading<'_>) {
             configs.insert("authToken".to_owned(), header);
         }
     }
+
+    let own_id = spec.get("api_id").and_then(Value::as_str);
+    let id = match own_id.unwrap_or_default() {
+        "" => name.derived_id(),
+        own => own.to_owned(),
+    };
+    if let Some((message, fix)) = checks::id_problem(Kind::ClassicApi, &id) {
+        reading.wrong(&place, "/api_id", message, Some(fix));
+    }
+    spec.insert("api_id".to_owned(), json!(id));
     let mut body = Value::Object(spec);
-    checks::required_text(&body, "/name", "the API's name", &place_of_spec, reading);
-    native::classic_checks(&body, &place_of_spec, reading);
-    native::organisation(&mut body, "", "org_id", &place_of_spec, reading);
-    native::finish(
-        body,
-        Kind::ClassicApi,
-        Some(id),
-        place_of_spec,
-        reading,
-        before,
-    );
+    checks::required_text(&body, "/name", "the API's name", &place, reading);
+    native::classic_checks(&body, &place, reading);
+    native::organisation(&mut body, "", "org_id", &place, reading);
+    native::finish(body, Kind::ClassicApi, Some(id), place, reading, before);
+}
+
+/// Names of Secrets → references to certificates, where a gateway has the certificates' ids.
+fn certificates(
+    spec: &mut Map<String, Value>,
+    name: &FullName,
+    place: &Place,
+    cluster: &mut Cluster,
+    reading: &mut Reading<'_>,
+) {
+    let namespace = name.namespace.as_str();
+    let names = |value: Option<Value>| match value {
+        Some(Value::Array(names)) => names,
+        _ => Vec::new(),
+    };
+    let served = names(spec.remove("certificate_secret_names"));
+    for (index, secret) in served.iter().enumerate() {
+        let pointer = format!("/certificate_secret_names/{index}");
+        let Some(secret) = secret.as_str() else {
+            continue;
+        };
+        if index > 0 {
+            let message = "is not used: the operator takes the first of these names alone";
+            let fix = "write certificate:NAME into certificates for more";
+            reading.warn(place, pointer, message, Some(fix));
+            continue;
+        }
+        if let Some(id) = cluster.certificate(secret, namespace, place, &pointer, reading) {
+            spec.insert("certificates".to_owned(), json!([id]));
+        }
+    }
+    let clients = names(spec.remove("client_certificate_refs"));
+    let is_asked_for = spec.get("use_mutual_tls_auth") == Some(&Value::Bool(true));
+    if !clients.is_empty() && !is_asked_for {
+        reading.warn(
+            place,
+            "/client_certificate_refs",
+            "has no effect without use_mutual_tls_auth: nobody is asked for a certificate",
+            Some("write use_mutual_tls_auth: true"),
+        );
+    }
+    for (index, secret) in clients.iter().enumerate().filter(|_| is_asked_for) {
+        let pointer = format!("/client_certificate_refs/{index}");
+        let Some(secret) = secret.as_str() else {
+            continue;
+        };
+        if let Some(id) = cluster.certificate(secret, namespace, place, &pointer, reading) {
+            let allowed = spec.entry("client_certificates").or_insert(Value::Null);
+            match allowed.as_array_mut() {
+                Some(allowed) => allowed.push(json!(id)),
+                None => *allowed = json!([id]),
+            }
+        }
+    }
+    for (refs, ids) in [
+        ("upstream_certificate_refs", "upstream_certificates"),
+        ("pinned_public_keys_refs", "pinned_public_keys"),
+    ] {
+        let Some(Value::Object(secrets)) = spec.remove(refs) else {
+            continue;
+        };
+        for (host, secret) in secrets {
+            let mut pointer = format!("/{refs}");
+            push_token(&mut pointer, &host);
+            let Some(secret) = secret.as_str() else {
+                continue;
+            };
+            if let Some(id) = cluster.certificate(secret, namespace, place, &pointer, reading) {
+                let known = spec.entry(ids).or_insert(Value::Null);
+                if !known.is_object() {
+                    *known = json!({});
+                }
+                known[host] = json!(id);
+            }
+        }
+    }
+}
+
+/// What the operator refuses of the first GraphQL engine's sources.
+fn data_sources(spec: &Map<String, Value>, place: &Place, reading: &mut Reading<'_>) {
+    let graphql = spec.get("graphql").unwrap_or(&Value::Null);
+    let is_executed = graphql.get("enabled") == Some(&Value::Bool(true))
+        && graphql.get("execution_mode").and_then(Value::as_str) == Some("executionEngine");
+    if !is_executed {
+        return;
+    }
+    let fields = graphql
+        .get("type_field_configurations")
+        .and_then(Value::as_array);
+    for (index, field) in fields.into_iter().flatten().enumerate() {
+        let source = format!("/graphql/type_field_configurations/{index}/data_source");
+        let kind = field.pointer("/data_source/kind").and_then(Value::as_str);
+        // The first is the gateway's spelling, the second the operator's.
+        let is_known = matches!(
+            kind,
+            Some("HTTPJSONDataSource" | "HTTPJsonDataSource" | "GraphQLDataSource")
+        );
+        if !is_known {
+            reading.wrong(
+                place,
+                format!("{source}/kind"),
+                "must be HTTPJSONDataSource or GraphQLDataSource",
+                None,
+            );
+        }
+        for member in ["url", "method"] {
+            let value = field.pointer(&format!("/data_source/data_source_config/{member}"));
+            if value.and_then(Value::as_str).is_none_or(str::is_empty) {
+                let pointer = format!("{source}/data_source_config/{member}");
+                reading.wrong(place, pointer, format!("the {member} is missing"), None);
+            }
+        }
+    }
 }
 
 /// `target_internal` names another API; the gateway's own form of that is a `tyk://` address.
 fn target_of_proxy(
     spec: &mut Map<String, Value>,
-    place: &super::super::Place,
+    place: &Place,
+    cluster: &Cluster,
     reading: &mut Reading<'_>,
 ) {
     let has_graphql = spec
@@ -229,16 +213,9 @@ fn target_of_proxy(
         .remove("target_internal")
         .filter(|internal| !internal.is_null())
     {
-        match internal_address(&internal) {
-            Some(address) => {
-                proxy.insert("target_url".to_owned(), json!(address));
-            }
-            None => reading.wrong(
-                place,
-                "/proxy/target_internal",
-                "must name an API: target: { name, namespace }",
-                None,
-            ),
+        let pointer = "/proxy/target_internal";
+        if let Some(address) = cluster.internal_address(&internal, place, pointer, reading) {
+            proxy.insert("target_url".to_owned(), json!(address));
         }
     }
     let has_target = proxy
@@ -257,65 +234,59 @@ fn target_of_proxy(
     }
 }
 
-/// `tyk://` and the other API's id, its path and query.
-fn internal_address(internal: &Value) -> Option<String> {
-    let target = internal.get("target")?;
-    let name = target
-        .get("name")?
-        .as_str()
-        .filter(|name| !name.is_empty())?;
-    let namespace = target
-        .get("namespace")
-        .and_then(Value::as_str)
-        .filter(|namespace| !namespace.is_empty())
-        .unwrap_or("default");
-    let text = |name: &str| {
-        internal
-            .get(name)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-    };
-    let mut address = format!("tyk://{}", encoded(namespace, name));
-    let path = text("path");
-    if !path.is_empty() {
-        if !path.starts_with('/') {
-            address.push('/');
-        }
-        address.push_str(path);
-    }
-    if !text("query").is_empty() {
-        address.push('?');
-        address.push_str(text("query"));
-    }
-    Some(address)
-}
-
 /// Policies may be named by namespace and name. A text that is an id already stays.
-fn policy_names(spec: &mut Map<String, Value>) {
-    let translate = |value: &mut Value| {
-        if let Value::String(name) = value
-            && BASE64_URL_SAFE_NO_PAD.decode(name.as_bytes()).is_err()
-            && name.contains('/')
+fn policies(
+    spec: &mut Map<String, Value>,
+    place: &Place,
+    cluster: &Cluster,
+    reading: &mut Reading<'_>,
+) {
+    let mut translate = |value: &mut Value, pointer: &str| {
+        let Value::String(text) = value else {
+            return;
+        };
+        if BASE64_URL_SAFE_NO_PAD.decode(text.as_bytes()).is_ok() {
+            return;
+        }
+        if let Some((namespace, name)) = text.split_once('/')
+            && is_name(namespace)
+            && is_name(name)
         {
-            *name = BASE64_URL_SAFE_NO_PAD.encode(name.as_bytes());
+            let name = FullName {
+                namespace: namespace.to_owned(),
+                name: name.to_owned(),
+            };
+            *text = cluster.policy_id(&name, place, pointer, reading);
         }
     };
     if let Some(Value::Array(names)) = spec.get_mut("jwt_default_policies") {
-        names.iter_mut().for_each(translate);
+        for (index, name) in names.iter_mut().enumerate() {
+            translate(name, &format!("/jwt_default_policies/{index}"));
+        }
     }
     if let Some(Value::Object(mapping)) = spec.get_mut("jwt_scope_to_policy_mapping") {
-        mapping.values_mut().for_each(translate);
+        for (scope, name) in mapping {
+            let mut pointer = "/jwt_scope_to_policy_mapping".to_owned();
+            push_token(&mut pointer, scope);
+            translate(name, &pointer);
+        }
     }
 }
 
 /// Every API has a version, and some of its endpoints' settings have forms of the operator's own.
-fn versions(spec: &mut Map<String, Value>, place: &super::super::Place, reading: &mut Reading<'_>) {
+fn versions(
+    spec: &mut Map<String, Value>,
+    place: &Place,
+    cluster: &Cluster,
+    reading: &mut Reading<'_>,
+) {
     let data = spec.entry("version_data").or_insert(Value::Null);
-    if data.is_null() {
+    let versions = data.get("versions").and_then(Value::as_object);
+    if versions.is_none_or(Map::is_empty) {
         *data = json!({
             "default_version": "Default",
             "not_versioned": true,
-            "versions": {"Default": {"name": "Default", "use_extended_paths": true}},
+            "versions": {"Default": {"name": "Default", "use_extended_paths": false}},
         });
     }
     let versions = data.get_mut("versions").and_then(Value::as_object_mut);
@@ -324,7 +295,7 @@ fn versions(spec: &mut Map<String, Value>, place: &super::super::Place, reading:
             continue;
         };
         let mut base = "/version_data/versions".to_owned();
-        crate::domain::diff::push_token(&mut base, version);
+        push_token(&mut base, version);
         let breakers = paths
             .get_mut("circuit_breakers")
             .and_then(Value::as_array_mut);
@@ -336,13 +307,14 @@ fn versions(spec: &mut Map<String, Value>, place: &super::super::Place, reading:
         let rewrites = paths.get_mut("url_rewrites").and_then(Value::as_array_mut);
         for (index, rewrite) in rewrites.into_iter().flatten().enumerate() {
             let pointer = format!("{base}/extended_paths/url_rewrites/{index}");
-            rewrite_target(rewrite, &pointer, place, reading);
+            rewrite_target(rewrite, &pointer, place, cluster, reading);
             let triggers = rewrite.get_mut("triggers").and_then(Value::as_array_mut);
             for (index, trigger) in triggers.into_iter().flatten().enumerate() {
                 rewrite_target(
                     trigger,
                     &format!("{pointer}/triggers/{index}"),
                     place,
+                    cluster,
                     reading,
                 );
             }
@@ -353,7 +325,8 @@ fn versions(spec: &mut Map<String, Value>, place: &super::super::Place, reading:
 fn rewrite_target(
     rewrite: &mut Value,
     pointer: &str,
-    place: &super::super::Place,
+    place: &Place,
+    cluster: &Cluster,
     reading: &mut Reading<'_>,
 ) {
     let Some(members) = rewrite.as_object_mut() else {
@@ -365,15 +338,8 @@ fn rewrite_target(
     else {
         return;
     };
-    match internal_address(&internal) {
-        Some(address) => {
-            members.insert("rewrite_to".to_owned(), json!(address));
-        }
-        None => reading.wrong(
-            place,
-            format!("{pointer}/rewrite_to_internal"),
-            "must name an API: target: { name, namespace }",
-            None,
-        ),
+    let pointer = format!("{pointer}/rewrite_to_internal");
+    if let Some(address) = cluster.internal_address(&internal, place, &pointer, reading) {
+        members.insert("rewrite_to".to_owned(), json!(address));
     }
 }

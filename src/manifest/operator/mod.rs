@@ -1,59 +1,95 @@
 //! Tyk Operator's resources, translated as the operator does, for a gateway without a cluster.
 //!
-//! What only a cluster can resolve (Secrets, `ConfigMaps`, graphs) is a problem with the cure in it,
-//! never left out in silence.
+//! Everything that they refer to is looked for in the manifests: `ConfigMaps`, graphs, other
+//! APIs, policies, Secrets. What is not there is a problem with the cure in it, never left out in
+//! silence. What only a Dashboard can hold is checked, and said to be of no use to a gateway.
 
 mod api_definition;
+mod context;
+mod document;
+pub mod fields;
+mod graph;
+mod ingress;
+mod portal;
+mod sdl;
+mod secret;
 mod security_policy;
 
 use std::collections::BTreeMap;
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
+use self::{fields::Unknown, ingress::Ingress, secret::Secret};
 use super::{Place, Reading, checks};
 
 const GROUP: &str = "tyk.tyk.io/";
 const VERSION: &str = "tyk.tyk.io/v1alpha1";
 
-/// Every kind of the operator's group, and what to do with those that are not translated yet.
-const KINDS: &[(&str, &str)] = &[
-    ("ApiDefinition", ""),
-    ("SecurityPolicy", ""),
-    (
-        "TykOasApiDefinition",
-        "commit the OAS document itself, as a file of its own",
-    ),
-    (
-        "TykStreamsApiDefinition",
-        "commit the Streams document itself, as a file of its own",
-    ),
-    (
-        "TykMcpProxyDefinition",
-        "MCP proxies are not managed yet; exclude the file",
-    ),
-    (
-        "OperatorContext",
-        "the stack's target takes its place; exclude the file",
-    ),
-    (
-        "SuperGraph",
-        "put the merged schema into the API's graphql section",
-    ),
-    ("SubGraph", "put the schema into the API's graphql section"),
-    (
-        "APIDescription",
-        "an open source gateway has no portal; exclude the file",
-    ),
-    (
-        "PortalAPICatalogue",
-        "an open source gateway has no portal; exclude the file",
-    ),
-    (
-        "PortalConfig",
-        "an open source gateway has no portal; exclude the file",
-    ),
-];
+/// The namespace of what names none.
+const NAMESPACE: &str = "default";
+
+/// The operator's kinds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    ApiDefinition,
+    SecurityPolicy,
+    TykOasApiDefinition,
+    TykStreamsApiDefinition,
+    TykMcpProxyDefinition,
+    OperatorContext,
+    SuperGraph,
+    SubGraph,
+    ApiDescription,
+    PortalApiCatalogue,
+    PortalConfig,
+}
+
+impl Kind {
+    const ALL: [Self; 11] = [
+        Self::ApiDefinition,
+        Self::SecurityPolicy,
+        Self::TykOasApiDefinition,
+        Self::TykStreamsApiDefinition,
+        Self::TykMcpProxyDefinition,
+        Self::OperatorContext,
+        Self::SuperGraph,
+        Self::SubGraph,
+        Self::ApiDescription,
+        Self::PortalApiCatalogue,
+        Self::PortalConfig,
+    ];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::ApiDefinition => "ApiDefinition",
+            Self::SecurityPolicy => "SecurityPolicy",
+            Self::TykOasApiDefinition => "TykOasApiDefinition",
+            Self::TykStreamsApiDefinition => "TykStreamsApiDefinition",
+            Self::TykMcpProxyDefinition => "TykMcpProxyDefinition",
+            Self::OperatorContext => "OperatorContext",
+            Self::SuperGraph => "SuperGraph",
+            Self::SubGraph => "SubGraph",
+            Self::ApiDescription => "APIDescription",
+            Self::PortalApiCatalogue => "PortalAPICatalogue",
+            Self::PortalConfig => "PortalConfig",
+        }
+    }
+
+    fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
+
+    fn is_api(self) -> bool {
+        matches!(
+            self,
+            Self::ApiDefinition
+                | Self::TykOasApiDefinition
+                | Self::TykStreamsApiDefinition
+                | Self::TykMcpProxyDefinition
+        )
+    }
+}
 
 /// Whether a value is a Kubernetes object of any kind.
 pub(super) fn is_kubernetes(value: &Value) -> bool {
@@ -68,47 +104,104 @@ pub(super) fn is_kubernetes(value: &Value) -> bool {
 /// The items of a `List`, which is how `kubectl get -o yaml` prints several objects.
 pub(super) fn items_of_list(value: &Value) -> Option<Vec<Value>> {
     let kind = value.get("kind")?.as_str()?;
-    if kind != "List" && !kind.ends_with("DefinitionList") && kind != "SecurityPolicyList" {
+    let is_ours = kind
+        .strip_suffix("List")
+        .is_some_and(|kind| Kind::named(kind).is_some());
+    if kind != "List" && !is_ours {
         return None;
     }
     value.get("items")?.as_array().cloned()
 }
 
-/// One resource that is to be translated.
-struct Resource {
+/// The namespace and name of a resource, in the order in which people write them.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct FullName {
     namespace: String,
     name: String,
-    spec: serde_json::Map<String, Value>,
-    place: Place,
 }
 
-impl Resource {
-    fn full_name(&self) -> String {
-        format!("{}/{}", self.namespace, self.name)
-    }
-
-    /// The id that the operator gives a resource without one.
+impl FullName {
+    /// The id that the operator gives a resource without one: base64url without padding.
     fn derived_id(&self) -> String {
-        encoded(&self.namespace, &self.name)
+        BASE64_URL_SAFE_NO_PAD.encode(self.to_string())
     }
 }
 
-/// base64url without padding of `namespace/name`.
-fn encoded(namespace: &str, name: &str) -> String {
-    BASE64_URL_SAFE_NO_PAD.encode(format!("{namespace}/{name}"))
+impl std::fmt::Display for FullName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
 }
 
-/// The resources of all files; policies refer to APIs by name, so they wait for each other.
-#[derive(Default)]
-pub(super) struct Resources {
-    apis: Vec<Resource>,
-    policies: Vec<Resource>,
+/// One resource that is to be translated.
+#[derive(Debug, Clone)]
+struct Resource {
+    name: FullName,
+    spec: Map<String, Value>,
+    place: Place,
+    /// It is not applied itself: Ingresses are made into APIs after it.
+    is_template: bool,
 }
 
-/// What a policy needs to know of an API that it names.
-struct KnownApi {
+#[derive(Debug)]
+struct ConfigMap {
+    data: BTreeMap<String, String>,
+    place: Place,
+    is_used: bool,
+}
+
+/// What a reference to an API or a policy needs to know of it.
+#[derive(Debug, Clone)]
+struct Known {
     id: String,
     name: String,
+}
+
+/// The resources of all files; they refer to each other, so they wait for each other.
+#[derive(Default)]
+pub(super) struct Resources {
+    by_kind: BTreeMap<Kind, BTreeMap<FullName, Resource>>,
+    cluster: Cluster,
+    ingresses: Vec<Ingress>,
+}
+
+/// What resources refer to.
+#[derive(Default)]
+struct Cluster {
+    config_maps: BTreeMap<FullName, ConfigMap>,
+    secrets: BTreeMap<FullName, Secret>,
+    contexts: BTreeMap<FullName, context::Context>,
+    /// The context that was named first.
+    first_context: Option<FullName>,
+    apis: BTreeMap<(Kind, FullName), Known>,
+    policies: BTreeMap<FullName, Known>,
+    copied: Copied,
+}
+
+/// How much was written out more than once: a small file must not become a large state.
+#[derive(Default)]
+struct Copied(usize);
+
+impl Copied {
+    const MOST: usize = 16 * 1024 * 1024;
+
+    /// Counts bytes that stand in a file once and are used once more.
+    fn take(&mut self, bytes: usize, place: &Place, reading: &mut Reading<'_>) -> bool {
+        let before = self.0;
+        self.0 = self.0.saturating_add(bytes);
+        if self.0 <= Self::MOST {
+            return true;
+        }
+        if before <= Self::MOST {
+            reading.wrong(
+                place,
+                "",
+                "too much is made of too little here: the same templates, graphs and ConfigMaps are used too often",
+                Some("write what is large as a document of its own"),
+            );
+        }
+        false
+    }
 }
 
 impl Resources {
@@ -119,126 +212,429 @@ impl Resources {
                 .pointer(pointer)
                 .and_then(Value::as_str)
                 .unwrap_or_default()
-                .to_owned()
         };
         let (version, kind) = (text("/apiVersion"), text("/kind"));
-        if !version.starts_with(GROUP) {
+        let is_ours = version.starts_with(GROUP);
+        let is_wanted = match (version, kind) {
+            ("v1", "ConfigMap" | "Secret") => true,
+            (version, "Ingress") => version.starts_with("networking.k8s.io/"),
+            _ => is_ours,
+        };
+        if !is_wanted {
             reading.ignore(
                 &place,
                 format!("a Kubernetes {kind}, which a gateway does not have"),
             );
             return;
         }
-        if version != VERSION {
+        if is_ours && version != VERSION {
             let message = format!("the version {version} is not known");
-            reading.wrong(
-                &place,
-                "/apiVersion",
-                message,
-                Some("write tyk.tyk.io/v1alpha1"),
-            );
+            let fix = format!("write {VERSION}");
+            reading.wrong(&place, "/apiVersion", message, Some(&fix));
             return;
         }
-        let Some((_, cure)) = KINDS.iter().find(|(name, _)| *name == kind) else {
-            let names: Vec<&str> = KINDS.iter().map(|(name, _)| *name).collect();
+        let Some(name) = full_name(value, &place, reading) else {
+            return;
+        };
+        match kind {
+            "ConfigMap" if !is_ours => self.config_map(name, value, place, reading),
+            "Secret" if !is_ours => self.secret(name, value, place, reading),
+            "Ingress" if !is_ours => {
+                self.ingresses
+                    .extend(ingress::read(name, value, place, reading));
+            }
+            _ => self.resource(kind, name, value, place, reading),
+        }
+    }
+
+    fn resource(
+        &mut self,
+        kind: &str,
+        name: FullName,
+        value: &Value,
+        place: Place,
+        reading: &mut Reading<'_>,
+    ) {
+        let Some(kind) = Kind::named(kind) else {
+            let names = Kind::ALL.map(Kind::as_str);
             let fix =
-                checks::nearest(&kind, &names).map(|nearest| format!("did you mean {nearest}?"));
+                checks::nearest(kind, &names).map(|nearest| format!("did you mean {nearest}?"));
             let message = format!("there is no kind {kind:?} in {GROUP}");
             reading.wrong(&place, "/kind", message, fix.as_deref());
             return;
         };
-        if !cure.is_empty() {
-            let message = format!("the kind {kind} is not supported");
-            reading.wrong(&place, "/kind", message, Some(cure));
-            return;
-        }
-        let name = text("/metadata/name");
-        if name.is_empty() {
-            reading.wrong(&place, "/metadata/name", "the name is missing", None);
-            return;
-        }
-        let is_template = ["template", "tyk.io~1ingress-template"]
-            .iter()
-            .any(|label| text(&format!("/metadata/labels/{label}")) == "true");
-        if is_template {
-            reading.ignore(
-                &place,
-                "a template for Ingress resources, which is not applied itself",
-            );
-            return;
-        }
         let Some(Value::Object(spec)) = value.get("spec") else {
             reading.wrong(&place, "/spec", "the spec is missing", None);
             return;
         };
-        let namespace = text("/metadata/namespace");
+        let label = |name: &str| {
+            let labels = value.pointer("/metadata/labels");
+            labels.and_then(|labels| labels.get(name)) == Some(&Value::String("true".to_owned()))
+        };
+        let is_template = label("template") || label("tyk.io/ingress-template");
         let resource = Resource {
-            namespace: if namespace.is_empty() {
-                "default".to_owned()
-            } else {
-                namespace
-            },
-            name,
+            name: name.clone(),
             spec: spec.clone(),
             place,
+            is_template,
         };
-        if kind == "ApiDefinition" {
-            self.apis.push(resource);
+        let others = self.by_kind.entry(kind).or_default();
+        if let Some(first) = others.get(&name) {
+            let first = first.place.clone();
+            twice(kind.as_str(), &name, &first, &resource.place, reading);
         } else {
-            self.policies.push(resource);
+            others.insert(name, resource);
         }
     }
 
-    /// Translates everything, APIs first.
+    fn config_map(
+        &mut self,
+        name: FullName,
+        value: &Value,
+        place: Place,
+        reading: &mut Reading<'_>,
+    ) {
+        let data = value.get("data").and_then(Value::as_object);
+        let data = data.into_iter().flatten().filter_map(|(key, text)| {
+            let text = text.as_str()?;
+            Some((key.clone(), text.to_owned()))
+        });
+        let config_map = ConfigMap {
+            data: data.collect(),
+            place,
+            is_used: false,
+        };
+        let others = &mut self.cluster.config_maps;
+        if let Some(first) = others.get(&name) {
+            let first = first.place.clone();
+            twice("ConfigMap", &name, &first, &config_map.place, reading);
+        } else {
+            others.insert(name, config_map);
+        }
+    }
+
+    fn secret(&mut self, name: FullName, value: &Value, place: Place, reading: &mut Reading<'_>) {
+        let secret = Secret::read(value, place);
+        let others = &mut self.cluster.secrets;
+        if let Some(first) = others.get(&name) {
+            let first = first.place.clone();
+            twice("Secret", &name, &first, &secret.place, reading);
+        } else {
+            others.insert(name, secret);
+        }
+    }
+
+    /// Translates everything: what is referred to before what refers to it.
     pub(super) fn translate(self, reading: &mut Reading<'_>) {
-        let mut known = BTreeMap::new();
-        for api in &self.apis {
-            let own = api
-                .spec
-                .get("api_id")
-                .and_then(Value::as_str)
-                .unwrap_or_default();
-            let id = if own.is_empty() {
-                api.derived_id()
-            } else {
-                own.to_owned()
-            };
-            let name = api
-                .spec
-                .get("name")
-                .and_then(Value::as_str)
-                .unwrap_or_default();
-            let entry = KnownApi {
-                id,
-                name: name.to_owned(),
-            };
-            known.insert(api.full_name(), entry);
+        let Self {
+            mut by_kind,
+            mut cluster,
+            ingresses,
+        } = self;
+        let mut of = |kind: Kind| by_kind.remove(&kind).unwrap_or_default();
+
+        for (name, resource) in of(Kind::OperatorContext) {
+            context::translate(name, resource, &mut cluster, reading);
         }
-        for api in self.apis {
-            api_definition::translate(api, reading);
+        let (apis, templates) = apart(of(Kind::ApiDefinition));
+        let documents = [
+            Kind::TykOasApiDefinition,
+            Kind::TykStreamsApiDefinition,
+            Kind::TykMcpProxyDefinition,
+        ]
+        .map(|kind| (kind, of(kind)));
+        let (documents, document_templates) = read_documents(documents, &mut cluster, reading);
+        let policies = of(Kind::SecurityPolicy);
+        for (name, api) in &apis {
+            cluster.know_api(Kind::ApiDefinition, name, &api.spec, "api_id", "name");
         }
-        for policy in self.policies {
-            security_policy::translate(policy, &known, reading);
+        for document in &documents {
+            cluster.apis.insert(
+                (document.kind, document.resource.name.clone()),
+                document.known(),
+            );
+        }
+        for (name, policy) in &policies {
+            let known = Known::of(name, &policy.spec, "id", "name");
+            cluster.policies.insert(name.clone(), known);
+        }
+        let mut graphs = graph::Graphs::new(
+            of(Kind::SubGraph),
+            of(Kind::SuperGraph),
+            &mut cluster,
+            reading,
+        );
+        graphs.link(&apis, &cluster, reading);
+
+        for ingress in ingresses {
+            let made = ingress.apis(&templates, &document_templates, &mut cluster, reading);
+            for api in made {
+                match api {
+                    ingress::Api::Classic(api) => {
+                        let before = reading.found.len();
+                        api_definition::make(*api, before, &mut graphs, &mut cluster, reading);
+                    }
+                    ingress::Api::Oas(document) => {
+                        document::translate(*document, &mut cluster, reading);
+                    }
+                }
+            }
+        }
+        for template in templates.into_values() {
+            api_definition::check(&template, &mut cluster, reading);
+            reading.ignore(&template.place, TEMPLATE);
+        }
+        for template in document_templates.into_values() {
+            reading.ignore(&template.resource.place, TEMPLATE);
+        }
+        for api in apis.into_values() {
+            api_definition::translate(api, &mut graphs, &mut cluster, reading);
+        }
+        for document in documents {
+            document::translate(document, &mut cluster, reading);
+        }
+        for policy in policies.into_values() {
+            security_policy::translate(policy, &mut cluster, reading);
+        }
+        portal::check(
+            [
+                Kind::ApiDescription,
+                Kind::PortalApiCatalogue,
+                Kind::PortalConfig,
+            ]
+            .map(|kind| (kind, of(kind))),
+            &mut cluster,
+            reading,
+        );
+        graphs.finish(reading);
+        cluster.finish(reading);
+    }
+}
+
+const TEMPLATE: &str = "a template for Ingress resources, which is not applied itself";
+
+/// The documents that are applied, and those that are templates.
+fn read_documents(
+    resources: [(Kind, BTreeMap<FullName, Resource>); 3],
+    cluster: &mut Cluster,
+    reading: &mut Reading<'_>,
+) -> (
+    Vec<document::Document>,
+    BTreeMap<FullName, document::Document>,
+) {
+    let mut documents = Vec::new();
+    let mut templates = BTreeMap::new();
+    for (kind, resources) in resources {
+        for (name, resource) in resources {
+            let (place, is_template) = (resource.place.clone(), resource.is_template);
+            match document::read(kind, resource, cluster, reading) {
+                None => {}
+                Some(read) if !is_template => documents.push(read),
+                Some(read) if kind == Kind::TykOasApiDefinition => {
+                    templates.insert(name, read);
+                }
+                Some(_) => reading.ignore(&place, "a template, which is not applied itself"),
+            }
+        }
+    }
+    (documents, templates)
+}
+
+/// Those that are applied, and the templates.
+fn apart(
+    resources: BTreeMap<FullName, Resource>,
+) -> (BTreeMap<FullName, Resource>, BTreeMap<FullName, Resource>) {
+    resources
+        .into_iter()
+        .partition(|(_, resource)| !resource.is_template)
+}
+
+impl Known {
+    /// The id and the name that a spec gives itself, or the id that comes of its name.
+    fn of(name: &FullName, spec: &Map<String, Value>, id: &str, called: &str) -> Self {
+        let text = |member: &str| spec.get(member).and_then(Value::as_str).unwrap_or_default();
+        let id = match text(id) {
+            "" => name.derived_id(),
+            own => own.to_owned(),
+        };
+        Self {
+            id,
+            name: text(called).to_owned(),
         }
     }
 }
 
-/// Refuses members that the resource's schema does not have.
-fn refuse_unknown(resource: &Resource, known: &[&str], reading: &mut Reading<'_>) {
-    for name in resource.spec.keys() {
-        if known.contains(&name.as_str()) {
-            continue;
-        }
-        let mut pointer = "/spec".to_owned();
-        crate::domain::diff::push_token(&mut pointer, name);
-        let fix = checks::nearest(name, known).map(|nearest| format!("did you mean {nearest}?"));
-        reading.wrong(
-            &resource.place,
-            pointer,
-            format!("the field {name} does not exist"),
-            fix.as_deref(),
-        );
+impl Cluster {
+    fn know_api(
+        &mut self,
+        kind: Kind,
+        name: &FullName,
+        spec: &Map<String, Value>,
+        id: &str,
+        called: &str,
+    ) {
+        let known = Known::of(name, spec, id, called);
+        self.apis.insert((kind, name.clone()), known);
     }
+
+    /// The id of a policy that a resource names. One that is not described here has the id that
+    /// the operator would give it.
+    fn policy_id(
+        &self,
+        name: &FullName,
+        place: &Place,
+        pointer: &str,
+        reading: &mut Reading<'_>,
+    ) -> String {
+        if let Some(policy) = self.policies.get(name) {
+            return policy.id.clone();
+        }
+        reading.warn(
+            place,
+            pointer,
+            format!("no SecurityPolicy {name} is described here"),
+            Some("a token for which no policy is found is refused"),
+        );
+        name.derived_id()
+    }
+
+    /// The `tyk://` address of another API: its id, and the path and query behind it.
+    fn internal_address(
+        &self,
+        internal: &Value,
+        place: &Place,
+        pointer: &str,
+        reading: &mut Reading<'_>,
+    ) -> Option<String> {
+        let target = internal.get("target").unwrap_or(&Value::Null);
+        // Here the operator's default is its own, whatever namespace the resource is in.
+        let name = reference(
+            target,
+            NAMESPACE,
+            place,
+            &format!("{pointer}/target"),
+            reading,
+        )?;
+        let known = self.apis.get(&(Kind::ApiDefinition, name.clone()));
+        if known.is_none() {
+            let message = format!("no ApiDefinition {name} is described here");
+            let fix = "if the gateway has no such API, every request fails";
+            reading.warn(place, format!("{pointer}/target/name"), message, Some(fix));
+        }
+        let id = known.map_or_else(|| name.derived_id(), |known| known.id.clone());
+        let text = |name: &str| {
+            let text = internal.get(name).and_then(Value::as_str);
+            text.unwrap_or_default()
+        };
+        let mut address = format!("tyk://{id}");
+        let path = text("path");
+        if !path.is_empty() {
+            if !path.starts_with('/') {
+                address.push('/');
+            }
+            address.push_str(path);
+        }
+        if !text("query").is_empty() {
+            address.push('?');
+            address.push_str(text("query"));
+        }
+        Some(address)
+    }
+
+    fn finish(self, reading: &mut Reading<'_>) {
+        for config_map in self.config_maps.into_values() {
+            if !config_map.is_used {
+                reading.ignore(&config_map.place, "a ConfigMap that no manifest refers to");
+            }
+        }
+        for secret in self.secrets.into_values() {
+            secret.finish(reading);
+        }
+    }
+}
+
+fn twice(kind: &str, name: &FullName, first: &Place, second: &Place, reading: &mut Reading<'_>) {
+    reading.wrong(
+        second,
+        "/metadata/name",
+        format!("the {kind} {name} is described in {} too", first.file),
+        Some("rename one of the two, or remove it"),
+    );
+}
+
+/// The namespace and name of a Kubernetes object.
+fn full_name(value: &Value, place: &Place, reading: &mut Reading<'_>) -> Option<FullName> {
+    let empty = Value::Null;
+    let metadata = value.get("metadata").unwrap_or(&empty);
+    reference(metadata, NAMESPACE, place, "/metadata", reading)
+}
+
+/// A name, and a namespace or the one that holds without it.
+fn reference(
+    value: &Value,
+    namespace: &str,
+    place: &Place,
+    pointer: &str,
+    reading: &mut Reading<'_>,
+) -> Option<FullName> {
+    let mut text = |member: &str| match value.get(member) {
+        None | Some(Value::Null) => Some(String::new()),
+        Some(Value::String(text)) if text.is_empty() || is_name(text) => Some(text.clone()),
+        Some(_) => {
+            reading.wrong(
+                place,
+                format!("{pointer}/{member}"),
+                "is not what Kubernetes takes for a name",
+                Some("use lower-case letters, digits, - and ., and begin and end with a letter or digit"),
+            );
+            None
+        }
+    };
+    let (name, own) = (text("name"), text("namespace"));
+    let (name, own) = (name?, own?);
+    if name.is_empty() {
+        reading.wrong(
+            place,
+            format!("{pointer}/name"),
+            "the name is missing",
+            None,
+        );
+        return None;
+    }
+    Some(FullName {
+        namespace: if own.is_empty() {
+            namespace.to_owned()
+        } else {
+            own
+        },
+        name,
+    })
+}
+
+/// A DNS subdomain, as the names of Kubernetes objects are.
+fn is_name(text: &str) -> bool {
+    const LONGEST: usize = 253;
+    let is_letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let bytes = text.as_bytes();
+    text.len() <= LONGEST
+        && bytes.first().is_some_and(|&byte| is_letter(byte))
+        && bytes.last().is_some_and(|&byte| is_letter(byte))
+        && bytes
+            .iter()
+            .all(|&byte| is_letter(byte) || matches!(byte, b'-' | b'.'))
+}
+
+/// Names the fields that a kind does not have, and looks at the context that it names.
+fn check_spec(
+    kind: Kind,
+    resource: &Resource,
+    unknown: Unknown,
+    cluster: &mut Cluster,
+    reading: &mut Reading<'_>,
+) {
+    let Resource { spec, place, .. } = resource;
+    fields::check(kind.as_str(), spec, unknown, place, reading);
+    context::look(resource, cluster, reading);
 }
 
 /// Numbers that the resource's schema takes as texts, such as "0.5".

@@ -1,53 +1,21 @@
 //! `SecurityPolicy` → a policy. APIs are named by namespace and name there, by id in the gateway.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Map, Value, json};
 
 use super::{
-    super::{Reading, checks, native},
-    KnownApi, Resource, numeric_text, refuse_unknown,
+    super::{Place, Reading, checks, native},
+    Cluster, Kind as Resources, Resource, check_spec,
+    fields::Unknown,
+    numeric_text, reference,
 };
-use crate::domain::object::Kind;
+use crate::domain::{diff::push_token, object::Kind};
 
-/// The members of the spec.
-const FIELDS: &[&str] = &[
-    "_id",
-    "access_rights",
-    "access_rights_array",
-    "active",
-    "contextRef",
-    "enable_http_signature_validation",
-    "hmac_enabled",
-    "id",
-    "is_inactive",
-    "key_expires_in",
-    "max_query_depth",
-    "meta_data",
-    "name",
-    "org_id",
-    "partitions",
-    "per",
-    "quota_max",
-    "quota_renewal_rate",
-    "rate",
-    "smoothing",
-    "state",
-    "tags",
-    "throttle_interval",
-    "throttle_retry_limit",
-];
-
-pub(super) fn translate(
-    resource: Resource,
-    known: &BTreeMap<String, KnownApi>,
-    reading: &mut Reading<'_>,
-) {
+pub(super) fn translate(resource: Resource, cluster: &mut Cluster, reading: &mut Reading<'_>) {
     let before = reading.found.len();
-    refuse_unknown(&resource, FIELDS, reading);
-    let derived = resource.derived_id();
+    let kind = Resources::SecurityPolicy;
+    check_spec(kind, &resource, Unknown::Passed, cluster, reading);
     let Resource {
-        namespace: own_namespace,
+        name,
         mut spec,
         place,
         ..
@@ -65,35 +33,44 @@ pub(super) fn translate(
         );
     }
 
-    let mut rights = match spec.remove("access_rights") {
-        Some(Value::Object(rights)) => rights,
-        Some(Value::Null) | None => Map::new(),
-        Some(_) => {
-            reading.wrong(&place, "/access_rights", "must be an object", None);
-            Map::new()
-        }
-    };
-    match spec.remove("access_rights_array") {
-        Some(Value::Array(entries)) => {
-            for (index, entry) in entries.into_iter().enumerate() {
-                let pointer = format!("/access_rights_array/{index}");
-                if let Some((id, right)) =
-                    right_of(entry, &own_namespace, &pointer, known, &place, reading)
-                {
-                    rights.insert(id, right);
+    let mut rights = Map::new();
+    let mut entries = Vec::new();
+    if let Some(Value::Object(described)) = spec.remove("access_rights") {
+        for (id, right) in described {
+            let mut pointer = "/access_rights".to_owned();
+            push_token(&mut pointer, &id);
+            let is_named = right.get("name").and_then(Value::as_str);
+            if is_named.is_some_and(|name| !name.is_empty()) {
+                entries.push((pointer, right));
+            } else {
+                let mut right = right;
+                for member in ["name", "namespace", "kind"] {
+                    right.as_object_mut().map(|right| right.remove(member));
                 }
+                if let Some(right) = right.as_object_mut() {
+                    numeric_limits(right);
+                }
+                rights.insert(id, right);
             }
         }
-        Some(Value::Null) | None => {}
-        Some(_) => reading.wrong(&place, "/access_rights_array", "must be a list", None),
+    }
+    if let Some(Value::Array(listed)) = spec.remove("access_rights_array") {
+        let listed = listed.into_iter().enumerate();
+        entries
+            .extend(listed.map(|(index, right)| (format!("/access_rights_array/{index}"), right)));
+    }
+    for (pointer, entry) in entries {
+        let right = right_of(entry, &name.namespace, &pointer, cluster, &place, reading);
+        if let Some((id, right)) = right {
+            rights.insert(id, right);
+        }
     }
     spec.insert("access_rights".to_owned(), Value::Object(rights));
 
-    let own_id = spec.get("id").and_then(Value::as_str).unwrap_or_default();
-    let id = if own_id.is_empty() {
-        derived
-    } else {
-        own_id.to_owned()
+    let own_id = spec.get("id").and_then(Value::as_str);
+    let id = match own_id.unwrap_or_default() {
+        "" => name.derived_id(),
+        own => own.to_owned(),
     };
     if let Some((message, fix)) = checks::id_problem(Kind::Policy, &id) {
         reading.wrong(&place, "/id", message, Some(fix));
@@ -111,61 +88,49 @@ fn right_of(
     entry: Value,
     own_namespace: &str,
     pointer: &str,
-    known: &BTreeMap<String, KnownApi>,
-    place: &super::super::Place,
+    cluster: &Cluster,
+    place: &Place,
     reading: &mut Reading<'_>,
 ) -> Option<(String, Value)> {
-    let Value::Object(mut entry) = entry else {
-        reading.wrong(place, pointer, "must be an object", None);
-        return None;
-    };
-    let mut text = |name: &str| match entry.remove(name) {
-        Some(Value::String(text)) => text,
-        _ => String::new(),
-    };
-    let (name, namespace, kind) = (text("name"), text("namespace"), text("kind"));
-    if name.is_empty() {
-        reading.wrong(
-            place,
-            format!("{pointer}/name"),
-            "the API's name is missing",
-            None,
-        );
+    if !entry.is_object() {
+        // Its shape is a problem already.
         return None;
     }
-    if !kind.is_empty() && kind != "ApiDefinition" {
-        let message = format!("names a {kind}, and only ApiDefinition is supported here");
-        reading.wrong(
-            place,
-            format!("{pointer}/kind"),
-            message,
-            Some("write the policy as the gateway has it, with the API's id in access_rights"),
-        );
+    let name = reference(&entry, own_namespace, place, pointer, reading)?;
+    let kind = entry.get("kind").and_then(Value::as_str);
+    let kind = kind.filter(|kind| !kind.is_empty());
+    let kind = kind.map_or(Some(Resources::ApiDefinition), Resources::named);
+    let Some(kind) = kind.filter(|kind| kind.is_api()) else {
+        let apis = Resources::ALL.into_iter().filter(|kind| kind.is_api());
+        let apis: Vec<&str> = apis.map(Resources::as_str).collect();
+        let message = format!("must be one of {}", apis.join(", "));
+        reading.wrong(place, format!("{pointer}/kind"), message, None);
         return None;
-    }
-    let namespace = if namespace.is_empty() {
-        own_namespace
-    } else {
-        &namespace
     };
-    let full_name = format!("{namespace}/{name}");
-    let Some(api) = known.get(&full_name) else {
-        let names: Vec<&str> = known.keys().map(String::as_str).collect();
-        let fix = checks::nearest(&full_name, &names).map_or_else(
-            || {
-                "add the ApiDefinition, or write the policy with the API's id in access_rights"
-                    .to_owned()
-            },
+    let Some(api) = cluster.apis.get(&(kind, name.clone())) else {
+        let full_name = name.to_string();
+        let described = cluster.apis.keys().filter(|(other, _)| *other == kind);
+        let others: Vec<String> = described.map(|(_, name)| name.to_string()).collect();
+        let others: Vec<&str> = others.iter().map(String::as_str).collect();
+        let kind = kind.as_str();
+        let fix = checks::nearest(&full_name, &others).map_or_else(
+            || format!("add the {kind}, or write the policy with the API's id in access_rights"),
             |nearest| format!("did you mean {nearest}?"),
         );
         reading.wrong(
             place,
             format!("{pointer}/name"),
-            format!("no ApiDefinition {full_name} is described here"),
+            format!("no {kind} {full_name} is described here"),
             Some(&fix),
         );
         return None;
     };
+    let Value::Object(mut entry) = entry else {
+        return None;
+    };
+    for member in ["name", "namespace", "kind"] {
+        entry.remove(member);
+    }
     numeric_limits(&mut entry);
     entry.insert("api_id".to_owned(), json!(api.id));
     entry.insert("api_name".to_owned(), json!(api.name));
@@ -182,17 +147,21 @@ fn right_of(
 /// Rates may be written as texts; the gateway takes numbers.
 fn numeric_limits(entry: &mut Map<String, Value>) {
     numeric_limit(entry);
-    let endpoints = entry.get_mut("endpoints").and_then(Value::as_array_mut);
-    for endpoint in endpoints.into_iter().flatten() {
-        let methods = endpoint.get_mut("methods").and_then(Value::as_array_mut);
-        for method in methods
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_object_mut)
-        {
-            numeric_limit(method);
-        }
+    for endpoint in items(entry, "endpoints") {
+        items(endpoint, "methods").for_each(numeric_limit);
     }
+    for member in ["json_rpc_methods", "mcp_primitives"] {
+        items(entry, member).for_each(numeric_limit);
+    }
+}
+
+/// The objects of a list.
+fn items<'a>(
+    holder: &'a mut Map<String, Value>,
+    member: &str,
+) -> impl Iterator<Item = &'a mut Map<String, Value>> {
+    let list = holder.get_mut(member).and_then(Value::as_array_mut);
+    list.into_iter().flatten().filter_map(Value::as_object_mut)
 }
 
 fn numeric_limit(holder: &mut Map<String, Value>) {
@@ -203,5 +172,9 @@ fn numeric_limit(holder: &mut Map<String, Value>) {
         if let Some(value) = limit.get_mut(name) {
             numeric_text(value);
         }
+    }
+    let smoothing = limit.get_mut("smoothing").and_then(Value::as_object_mut);
+    if let Some(trigger) = smoothing.and_then(|smoothing| smoothing.get_mut("trigger")) {
+        numeric_text(trigger);
     }
 }

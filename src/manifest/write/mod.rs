@@ -15,11 +15,11 @@ use std::{
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Options, SourceFile, read};
+use super::{Options, SourceFile, native, read};
 use crate::domain::{
     diff::diff,
     normalize,
-    object::{Kind, Object, ObjectKey, Route},
+    object::{Desired, Kind, Object, ObjectKey, Route},
     secrets::{Masker, is_masked},
 };
 
@@ -122,6 +122,67 @@ pub fn write(found: &[Found], layout: Layout, options: &Options, masker: &Masker
     written
 }
 
+/// Describes what manifests want in the gateway's own form. What is written reads back as exactly
+/// the same objects; secrets stay as they are there, and are named.
+pub fn converted(desired: &Desired, options: &Options) -> Written {
+    // Which texts are secret does not depend on the key.
+    let masker = Masker::new(&[0; 32]);
+    let mut written = Written::default();
+    let mut refuse = |object: &ObjectKey, reason: &str| {
+        written.refused.push(Refused {
+            object: object.clone(),
+            reason: reason.to_owned(),
+        });
+    };
+    let mut manifests = Vec::new();
+    for (key, object) in desired {
+        if key.kind == Kind::Certificate {
+            refuse(
+                key,
+                "a certificate is no document; copy its file, and write certificate:NAME where its \
+                 id stands now",
+            );
+            continue;
+        }
+        let Ok(mut text) = serde_json::to_string_pretty(&object.body) else {
+            refuse(key, "its document cannot be written as JSON");
+            continue;
+        };
+        text.push('\n');
+        let hidden = diff(&object.body, &masker.mask(&object.body, false));
+        let secrets = hidden.into_iter().map(|change| Secret {
+            object: key.clone(),
+            pointer: change.pointer,
+            variable: String::new(),
+        });
+        manifests.push(Manifest {
+            object: key.clone(),
+            name: object.name().to_owned(),
+            path: format!("{}.json", names::file_stem(key)),
+            text,
+            layout: Layout::Native,
+            notes: Vec::new(),
+            secrets: secrets.collect(),
+            differs: Vec::new(),
+        });
+    }
+    let files: Vec<SourceFile> = manifests.iter().map(source).collect();
+    let mut again = super::check(&files, options).manifests.desired;
+    manifests.retain(|manifest| {
+        let read = again.remove(&manifest.object).map(|object| object.body);
+        let is_same = read.as_ref() == desired.get(&manifest.object).map(|object| &object.body);
+        if !is_same {
+            refuse(
+                &manifest.object,
+                "written as JSON it would not say the same",
+            );
+        }
+        is_same
+    });
+    written.manifests = manifests;
+    written
+}
+
 /// A manifest, and what it must come back as.
 struct Draft<'f> {
     manifest: Manifest,
@@ -151,8 +212,8 @@ impl<'f> Draft<'f> {
                 ));
             }
             let path = format!("{stem}.json");
-            let mut text =
-                serde_json::to_string_pretty(&said).map_err(|error| error.to_string())?;
+            let mut text = serde_json::to_string_pretty(&native::manifest_of(key.kind, &said))
+                .map_err(|error| error.to_string())?;
             text.push('\n');
             let name = Object {
                 key: key.clone(),

@@ -23,7 +23,7 @@ pub(super) fn rewrite(drafts: &mut BTreeMap<ObjectKey, Draft<'_>>, options: &Opt
                     apis.insert(draft.manifest.object.id.clone(), draft.source());
                 }
             }
-            // An OAS document is a manifest by itself, and no resource for it is read so far.
+            // A document is a manifest by itself; a ConfigMap around it says nothing more.
             Kind::OasApi | Kind::McpProxy | Kind::Policy | Kind::Certificate => {}
         }
     }

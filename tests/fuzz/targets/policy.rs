@@ -1,0 +1,5 @@
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    lockstep_fuzz::read_with_a_part(lockstep_fuzz::policy(), bytes);
+});
