@@ -16,7 +16,7 @@ use url::Url;
 use crate::{
     config::{
         self, Config, DriftPolicy, Embedded, Protect, ScaledOut, SecretKey, SecretSource,
-        StackNames, Storage,
+        StackNames, Storage, Tables,
     },
     domain::{
         approval::Identity,
@@ -37,7 +37,7 @@ use crate::{
     metrics::Metrics,
     notify::{self, GitHost, GitHub, GitLab, Place, Receiver, Sender, Slack, Webhook},
     queue::JetStream,
-    store::{LocalQueue, Migration, PgOptions, QueueLimits, StackState, StackTarget, Store},
+    store::{self, LocalQueue, Migration, PgOptions, QueueLimits, StackState, StackTarget, Store},
     tyk::gateway,
     vault::Vault,
     webhook::{Host, RepositoryName},
@@ -227,10 +227,35 @@ impl App {
     /// Opens what the configuration names. The database must answer; the queue, the Git hosts and
     /// the targets need not yet.
     pub async fn open(config: &Config) -> anyhow::Result<Self> {
-        let (store, queue, key, folder) = match &config.storage {
+        let opened = match &config.storage {
             Storage::Embedded(embedded) => open_embedded(embedded).await?,
-            Storage::ScaledOut(scaled_out) => open_scaled_out(scaled_out).await?,
+            Storage::ScaledOut(scaled_out) => {
+                open_scaled_out(scaled_out, open_database(scaled_out).await?).await?
+            }
         };
+        Self::assemble(config, opened).await
+    }
+
+    /// The same as the owner of the database's tables, for what the serving role may not do.
+    pub async fn open_as_owner(config: &Config, tables: &Tables) -> anyhow::Result<Self> {
+        match (&config.storage, tables) {
+            (
+                Storage::ScaledOut(scaled_out),
+                Tables::Postgres {
+                    owner: Some(owner), ..
+                },
+            ) => {
+                let store = Store::postgres_migrated(owner, &PgOptions::default())
+                    .await
+                    .context("cannot open the database as its owner")?;
+                Self::assemble(config, open_scaled_out(scaled_out, store).await?).await
+            }
+            _ => Self::open(config).await,
+        }
+    }
+
+    async fn assemble(config: &Config, opened: Opened) -> anyhow::Result<Self> {
+        let (store, queue, key, folder) = opened;
         let audit = audit(config, &store).await?;
         let targets = targets(config)?;
         let stacks = stacks(config, &targets)?;
@@ -274,20 +299,8 @@ impl App {
             witness: config.witness.clone(),
             folder,
         };
-        app.note_migrations().await?;
+        note_migrations(&app.store, &app.worker).await?;
         Ok(app)
-    }
-
-    /// Puts on record which migrations were applied and are not on record yet, by whichever process.
-    async fn note_migrations(&self) -> anyhow::Result<()> {
-        let told = |applied: &[Migration]| {
-            let payload = json!({"migrations": applied});
-            self.event(EventType::MigrationsApplied, self.actor(), payload)
-        };
-        self.store
-            .note_migrations(told)
-            .await
-            .context("cannot record the migrations")
     }
 
     /// Microseconds since 1970, UTC.
@@ -320,9 +333,7 @@ impl App {
 
     /// An event that happens now, with the process that records it and its version.
     pub fn event(&self, event_type: EventType, actor: Actor, payload: Value) -> NewEvent {
-        NewEvent::new(event_type, self.now(), actor, payload)
-            .with("worker", &self.worker)
-            .with("version", env!("CARGO_PKG_VERSION"))
+        event_of(&self.worker, event_type, self.now(), actor, payload)
     }
 
     /// This process as an actor.
@@ -353,6 +364,65 @@ impl App {
                     .is_some_and(|(name, full_name)| name == webhook && full_name == repository)
         })
     }
+}
+
+fn event_of(
+    worker: &str,
+    event_type: EventType,
+    at: i64,
+    actor: Actor,
+    payload: Value,
+) -> NewEvent {
+    NewEvent::new(event_type, at, actor, payload)
+        .with("worker", worker)
+        .with("version", env!("CARGO_PKG_VERSION"))
+}
+
+/// Brings the tables up to date as their owner, gives the serving role its rights, and puts on
+/// record what was applied and is not on record yet: that is what it answers.
+pub async fn migrate(tables: &Tables) -> anyhow::Result<Vec<Migration>> {
+    let options = PgOptions::default();
+    let store = match tables {
+        Tables::Embedded(dir) => Store::embedded(dir)
+            .await
+            .with_context(|| format!("cannot open the data folder {}", dir.display()))?,
+        Tables::Postgres {
+            serving,
+            owner: None,
+        } => Store::postgres(serving, &options)
+            .await
+            .context("cannot open the database")?,
+        Tables::Postgres {
+            serving,
+            owner: Some(owner),
+        } => {
+            let role = store::role_of(serving)?;
+            anyhow::ensure!(
+                role != store::role_of(owner)?,
+                "storage.postgres and storage.postgres_owner are both the role {role}: the role that \
+                 serves must be another one than the owner of the tables"
+            );
+            Store::postgres_owned(owner, &options, &role)
+                .await
+                .context("cannot bring the tables up to date as their owner")?
+        }
+    };
+    let applied = note_migrations(&store, &worker_name()).await?;
+    store.close().await;
+    Ok(applied)
+}
+
+/// Puts on record which migrations were applied and are not on record yet, by whichever process.
+async fn note_migrations(store: &Store, worker: &str) -> anyhow::Result<Vec<Migration>> {
+    let told = |applied: &[Migration]| {
+        let payload = json!({"migrations": applied});
+        let actor = Actor::new("worker", worker);
+        event_of(worker, EventType::MigrationsApplied, now(), actor, payload)
+    };
+    store
+        .note_migrations(told)
+        .await
+        .context("cannot record the migrations")
 }
 
 /// Microseconds since 1970, UTC.
@@ -412,10 +482,23 @@ async fn open_embedded(embedded: &Embedded) -> anyhow::Result<Opened> {
     Ok((store, queue, key, dir.clone()))
 }
 
-async fn open_scaled_out(scaled_out: &ScaledOut) -> anyhow::Result<Opened> {
-    let store = Store::postgres(&scaled_out.postgres, &PgOptions::default())
+/// As the role that serves. Where another one owns the tables, this one must not be able to.
+async fn open_database(scaled_out: &ScaledOut) -> anyhow::Result<Store> {
+    let (url, options) = (&scaled_out.postgres, PgOptions::default());
+    let cannot = "cannot open the database";
+    if !scaled_out.has_owner {
+        return Store::postgres(url, &options).await.context(cannot);
+    }
+    let store = Store::postgres_migrated(url, &options)
         .await
-        .context("cannot open the database")?;
+        .context(cannot)?;
+    if store.owns_its_tables().await.context(cannot)? {
+        return Err(store::Error::Owner(store::role_of(url)?)).context(cannot);
+    }
+    Ok(store)
+}
+
+async fn open_scaled_out(scaled_out: &ScaledOut, store: Store) -> anyhow::Result<Opened> {
     let key = installation_key(&scaled_out.secret_key)?;
     store.check_key(key.bytes()).await?;
     let queue = Queue::JetStream(jetstream(scaled_out.nats.urls())?);

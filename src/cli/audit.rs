@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::{
     Exit, Invocation,
     export::{Export, verify_file},
+    forget::Forget,
     output,
 };
 use crate::{
@@ -25,7 +26,7 @@ use crate::{
     sync::checkpoint,
 };
 
-/// Verify the history, and make, show and change what signs it.
+/// Verify the history, make, show and change what signs it, and erase people from it.
 #[derive(Debug, Subcommand)]
 pub enum Audit {
     Verify(Verify),
@@ -33,6 +34,7 @@ pub enum Audit {
     Checkpoint(ShowCheckpoint),
     Keygen(Keygen),
     AcceptKey(AcceptKey),
+    Forget(Forget),
     /// Print what every type of event means, and what its payload says
     ///
     /// It needs no configuration.
@@ -119,6 +121,7 @@ impl Audit {
             Self::Checkpoint(ShowCheckpoint {}) => show(invocation).await,
             Self::Keygen(keygen) => keygen.run(invocation),
             Self::AcceptKey(accept) => accept.run(invocation).await,
+            Self::Forget(forget) => forget.run(invocation).await,
             Self::Events(events) => events.run(invocation),
         }
     }

@@ -11,9 +11,11 @@ mod diff;
 mod drift;
 mod explain;
 mod export;
+mod forget;
 mod history;
 mod hold;
 mod import;
+mod migrate;
 mod notify;
 mod objects;
 mod output;
@@ -38,7 +40,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::{
     app::App,
-    config::{Config, ManifestConfig},
+    config::{Config, ManifestConfig, OwnerConfig, Tables},
 };
 
 /// Keeps the Tyk API gateway in step with Git.
@@ -97,6 +99,7 @@ enum Command {
     Adopt(ownership::Adopt),
     Release(ownership::Release),
     Recover(recover::Recover),
+    Migrate(migrate::Migrate),
     Status(status::Status),
     History(Box<history::History>),
     AsOf(as_of::AsOf),
@@ -213,6 +216,7 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Adopt(adopt) => adopt.run(&context).await,
         Command::Release(release) => release.run(&context).await,
         Command::Recover(recover) => recover.run(&context).await,
+        Command::Migrate(migrate) => migrate.run(&context).await,
         Command::Status(status) => status.run(&context).await,
         Command::History(history) => history.run(&context).await,
         Command::AsOf(as_of) => as_of.run(&context).await,
@@ -239,6 +243,11 @@ impl Invocation {
     }
 
     fn load(&self) -> anyhow::Result<Config> {
+        self.must_exist()?;
+        Ok(Config::load(&self.config, &environment)?)
+    }
+
+    fn must_exist(&self) -> anyhow::Result<()> {
         if !self.config.exists() {
             anyhow::bail!(
                 "there is no {}\nhint: name another with --config, start from \
@@ -246,17 +255,30 @@ impl Invocation {
                 self.config.display()
             );
         }
-        Ok(Config::load(&self.config, &environment)?)
+        Ok(())
     }
 
     /// What checking manifests needs of the configuration; no secret is looked up.
     fn load_for_manifests(&self) -> anyhow::Result<ManifestConfig> {
+        self.must_exist()?;
         Ok(ManifestConfig::load(&self.config)?)
     }
 
     async fn open(&self) -> anyhow::Result<App> {
         init_logs("warn");
         App::open(&self.load()?).await
+    }
+
+    /// As the owner of the database's tables, for what the role that serves may not do.
+    async fn open_as_owner(&self) -> anyhow::Result<App> {
+        init_logs("warn");
+        App::open_as_owner(&self.load()?, &self.load_tables()?).await
+    }
+
+    /// What `storage` says of the tables; no other secret of the file is looked up.
+    fn load_tables(&self) -> anyhow::Result<Tables> {
+        self.must_exist()?;
+        Ok(OwnerConfig::load(&self.config, &environment)?.tables)
     }
 }
 

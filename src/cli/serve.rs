@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 use tokio::{net::TcpListener, sync::Notify};
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::{Exit, Invocation, environment, init_logs, output};
 use crate::{
@@ -52,6 +52,12 @@ impl Serve {
                 );
             }
             let app = App::open(&config).await?;
+            if matches!(&config.storage, Storage::ScaledOut(scaled_out) if !scaled_out.has_owner) {
+                warn!(
+                    "the role of storage.postgres owns its tables and could take the guards off the \
+                     history: storage.postgres_owner and `lockstep migrate` part the two"
+                );
+            }
             witness::check(&app).await?;
             let receiver = receives.then(|| receiver(&config.webhooks, &app.worker, &nudge));
             let server = Server {

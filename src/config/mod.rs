@@ -42,7 +42,7 @@ pub use self::{
     server::Server,
     source::{SecretSource, Source, VaultField},
     stack::{DriftPolicy, FileFilter, Protect, RepositoryPath, Stack},
-    storage::{Embedded, NatsServers, ScaledOut, Storage},
+    storage::{Embedded, NatsServers, ScaledOut, Storage, Tables},
     target::{Target, node_address},
     values::Name,
     vault::{Login, Vault},
@@ -125,6 +125,13 @@ impl ManifestConfig {
     }
 }
 
+/// What whoever owns the database's tables needs of the same file, to bring them up to date. It holds
+/// no secret of anything else.
+#[derive(Clone, Debug)]
+pub struct OwnerConfig {
+    pub tables: Tables,
+}
+
 impl Config {
     pub fn load(path: &Path, env: Environment<'_>) -> Result<Self, ConfigErrors> {
         let text = problem::read_file(path)?;
@@ -192,6 +199,23 @@ impl ReceiverConfig {
     }
 }
 
+impl OwnerConfig {
+    pub fn load(path: &Path, env: Environment<'_>) -> Result<Self, ConfigErrors> {
+        let text = problem::read_file(path)?;
+        Self::parse(&text, folder_of(path), env).map_err(|errors| errors.of_file(path))
+    }
+
+    pub fn parse(text: &str, base_dir: &Path, env: Environment<'_>) -> Result<Self, ConfigErrors> {
+        let reader = Reader::new(text, base_dir, env, Role::Owner);
+        let config = read(&reader, |parts| {
+            Ok(Self {
+                tables: parts.tables?,
+            })
+        });
+        reader.finish(config)
+    }
+}
+
 /// Every part that could be read; a part that is missing from a map has left a problem behind, or is not
 /// needed for the reader's role.
 struct Parts {
@@ -199,6 +223,7 @@ struct Parts {
     storage: Read<Storage>,
     witness: Read<Option<PathBuf>>,
     nats: Read<NatsServers>,
+    tables: Read<Tables>,
     webhooks: BTreeMap<Name, Webhook>,
     repositories: BTreeMap<Name, Repository>,
     targets: BTreeMap<Name, Target>,
@@ -228,7 +253,11 @@ fn read<T>(reader: &Reader<'_>, assemble: impl FnOnce(Parts) -> Read<T>) -> Read
     let server = server::read(&root.section("server"));
     let storage_section = root.section("storage");
     let witness = storage::read_witness(&storage_section);
-    let (storage, nats) = storage::read(&storage_section, reader.role());
+    let storage::Storages {
+        storage,
+        nats,
+        tables,
+    } = storage::read(&storage_section, reader.role());
     let webhooks = root.named_sections("webhook");
     let repositories = root.named_sections("repository");
     let targets = root.named_sections("target");
@@ -256,6 +285,7 @@ fn read<T>(reader: &Reader<'_>, assemble: impl FnOnce(Parts) -> Read<T>) -> Read
         storage,
         witness,
         nats,
+        tables,
         repositories: repositories.read(|section| repository::read(section, &webhooks.names())),
         stacks: stacks.read(|section| {
             stack::read(section, &repositories.names(), &targets.names(), approvals)
@@ -269,7 +299,7 @@ fn read<T>(reader: &Reader<'_>, assemble: impl FnOnce(Parts) -> Read<T>) -> Read
         targets: targets.read(target::read),
         orgs: match reader.role() {
             Role::Files => targets.read(target::read_org),
-            Role::All | Role::Receiver => BTreeMap::new(),
+            Role::All | Role::Receiver | Role::Owner => BTreeMap::new(),
         },
         audit: audit::read(&audit_section, &audit_sinks),
         hash: reader::canonical_hash(document.get_ref()),

@@ -37,6 +37,8 @@ pub(super) enum Role {
     Receiver,
     /// Whoever only reads manifests: no secret is looked up.
     Files,
+    /// Whoever owns the database's tables, and changes them.
+    Owner,
 }
 
 pub(super) struct Reader<'a> {
@@ -373,21 +375,22 @@ impl<'r> Field<'r> {
         Err(self.problem(&format!("there is no {kind} \"{name}\"{hint}")))
     }
 
-    /// Follows a reference that every role needs.
+    /// Follows a reference that receivers need as well as workers.
     pub(super) fn secret(&self) -> Read<SecretString> {
-        let reference = self.reference()?;
-        match self.reader.role {
-            Role::All | Role::Receiver => self.follow(&reference),
-            Role::Files => Err(Absent),
-        }
+        self.secret_of(&[Role::All, Role::Receiver])
     }
 
-    /// Follows a reference that only a worker needs; for a receiver it is checked for its form.
+    /// Follows a reference that only a worker needs; for others it is checked for its form.
     pub(super) fn worker_secret(&self) -> Read<SecretString> {
+        self.secret_of(&[Role::All])
+    }
+
+    pub(super) fn secret_of(&self, roles: &[Role]) -> Read<SecretString> {
         let reference = self.reference()?;
-        match self.reader.role {
-            Role::All => self.follow(&reference),
-            Role::Receiver | Role::Files => Err(Absent),
+        if roles.contains(&self.reader.role) {
+            self.follow(&reference)
+        } else {
+            Err(Absent)
         }
     }
 

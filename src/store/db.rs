@@ -5,14 +5,17 @@ use std::{fmt, fs, io, path::Path, str::FromStr, time::Duration};
 
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::{
-    PgPool, Postgres, Sqlite, SqlitePool, Transaction,
+    Connection as _, PgConnection, PgPool, Postgres, Sqlite, SqlitePool, Transaction,
     migrate::{MigrateError, Migrator},
     pool::PoolOptions,
     postgres::PgConnectOptions,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
 };
 
-use super::error::{Error, Result};
+use super::{
+    error::{Error, Result},
+    migrate::{check_version, may_serve},
+};
 
 /// The migrations of both databases: equal names, equal meaning.
 pub static SQLITE_MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
@@ -153,6 +156,8 @@ impl Store {
             // A commit is on the disk before it is answered.
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
+            // What is erased is not left in the file's free pages.
+            .pragma("secure_delete", "on")
             .busy_timeout(Duration::from_secs(10));
         let writer = PoolOptions::<Sqlite>::new()
             .max_connections(1)
@@ -173,22 +178,14 @@ impl Store {
         })
     }
 
-    /// Connects to a Postgres server; TLS is as the address's `sslmode` says.
+    /// Connects to a Postgres server and brings its tables up to date; TLS is as the address's
+    /// `sslmode` says.
     pub async fn postgres(url: &SecretString, options: &PgOptions) -> Result<Self> {
-        let PgOptions {
-            max_connections,
-            acquire_timeout,
-            statement_timeout,
-            idle_in_transaction_timeout,
-            application_name,
-        } = options;
-        let server = PgConnectOptions::from_str(url.expose_secret())
-            .map_err(|_| Error::Address)?
-            .application_name(application_name);
+        let server = server(url, options)?;
         // Without a time limit: another process may be migrating, and a migration may take long.
         let patient = PoolOptions::<Postgres>::new()
             .max_connections(1)
-            .acquire_timeout(*acquire_timeout)
+            .acquire_timeout(options.acquire_timeout)
             .connect_with(server.clone())
             .await?;
         POSTGRES_MIGRATIONS
@@ -196,7 +193,42 @@ impl Store {
             .await
             .map_err(migration_failed)?;
         patient.close().await;
+        Self::connect(server, options).await
+    }
 
+    /// The same as the owner of the tables, which another role serves with: it gets its rights, and
+    /// must not be able to act as their owner.
+    pub async fn postgres_owned(
+        url: &SecretString,
+        options: &PgOptions,
+        serving: &str,
+    ) -> Result<Self> {
+        // Before anything else, because with tables of that role no migration gets through.
+        let mut connection = PgConnection::connect_with(&server(url, options)?).await?;
+        may_serve(&mut connection, serving).await?;
+        connection.close().await?;
+        let store = Self::postgres(url, options).await?;
+        store.grant(serving).await?;
+        Ok(store)
+    }
+
+    /// The same, with tables that are up to date, or it is an error.
+    pub async fn postgres_migrated(url: &SecretString, options: &PgOptions) -> Result<Self> {
+        let server = server(url, options)?;
+        let mut connection = PgConnection::connect_with(&server).await?;
+        check_version(&mut connection).await?;
+        connection.close().await?;
+        Self::connect(server, options).await
+    }
+
+    async fn connect(server: PgConnectOptions, options: &PgOptions) -> Result<Self> {
+        let PgOptions {
+            max_connections,
+            acquire_timeout,
+            statement_timeout,
+            idle_in_transaction_timeout,
+            application_name: _,
+        } = options;
         let server = server.options([
             (
                 "statement_timeout",
@@ -271,6 +303,18 @@ impl Tx {
                 .await?
         }))
     }
+}
+
+/// The role that a database's address names.
+pub fn role_of(url: &SecretString) -> Result<String> {
+    let options = PgConnectOptions::from_str(url.expose_secret()).map_err(|_| Error::Address)?;
+    Ok(options.get_username().to_owned())
+}
+
+fn server(url: &SecretString, options: &PgOptions) -> Result<PgConnectOptions> {
+    Ok(PgConnectOptions::from_str(url.expose_secret())
+        .map_err(|_| Error::Address)?
+        .application_name(&options.application_name))
 }
 
 /// Text as both databases take it: Postgres has no NUL in a text.

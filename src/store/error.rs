@@ -22,6 +22,24 @@ pub enum Error {
          hint: run the newer version, or restore the backup from before the upgrade"
     )]
     Newer(i64),
+    #[error(
+        "the database is at an older version than this program\n\
+         hint: run `lockstep migrate`, which uses storage.postgres_owner"
+    )]
+    Older,
+    /// A role that serves could take the history's guards off.
+    #[error(
+        "the role {0} owns tables of the database, or may act as their owner, so the history is not \
+         safe from it\n\
+         hint: a superuser runs `reassign owned by \"{0}\" to OWNER` once in this database, and \
+         {0} must be neither a superuser nor a member of OWNER"
+    )]
+    Owner(String),
+    #[error(
+        "there is no role {0} in the database\n\
+         hint: a superuser makes it once: create role \"{0}\" login password '…'"
+    )]
+    NoRole(String),
     #[error("the database could not be brought up to date")]
     Migration(#[source] sqlx::migrate::MigrateError),
     #[error("the address of the database cannot be read: it looks like postgres://user@host/name")]
@@ -72,6 +90,9 @@ impl Error {
             Self::LeaseLost { .. }
             | Self::NotOpen(_)
             | Self::Newer(_)
+            | Self::Older
+            | Self::Owner(_)
+            | Self::NoRole(_)
             | Self::Migration(_)
             | Self::Address
             | Self::KeyMissing { .. }

@@ -17,7 +17,8 @@
 //! Reading order: `db` (the two databases and the macros that let one text serve both), [`inbox`],
 //! [`stack`], [`hold`], [`lease`], [`runs`], [`inventory`], [`approval`], [`token`], [`audit`],
 //! [`checkpoint`], [`verify`], [`history`], [`query`] (pages of everything), [`queue`], [`sink`];
-//! beside them `error`, [`installation`], `start` and `person` (erasing one).
+//! beside them `error`, [`installation`], `start`, `migrate` (who may do what in Postgres) and
+//! `person` (erasing one).
 
 #[macro_use]
 mod db;
@@ -32,6 +33,7 @@ pub mod inbox;
 pub mod installation;
 pub mod inventory;
 pub mod lease;
+mod migrate;
 mod nodes;
 mod person;
 pub mod query;
@@ -44,7 +46,7 @@ mod target;
 pub mod token;
 pub mod verify;
 
-pub use db::{FILE, POSTGRES_MIGRATIONS, PgOptions, SQLITE_MIGRATIONS, Store};
+pub use db::{FILE, POSTGRES_MIGRATIONS, PgOptions, SQLITE_MIGRATIONS, Store, role_of};
 pub use error::{Error, Result};
 
 pub use approval::{NewDecision, Parked, Parking, Parkings};
@@ -56,8 +58,9 @@ pub use inbox::{CommitRef, Delivery, Recorded};
 pub use installation::{InstallationKey, keygen};
 pub use inventory::{Body, InventoryChange};
 pub use lease::{Holder, Lease};
+pub use migrate::RIGHTS;
 pub use nodes::{NodeProgress, NodeState};
-pub use person::Erased;
+pub use person::{Erased, Records};
 pub use query::{
     ApprovalEntry, ChangeEntry, Cursor, CursorError, Filter, From, LARGEST_PAGE, LOOK, ObjectEntry,
     Page, Paging,

@@ -52,15 +52,18 @@ impl Store {
     }
 
     /// Appends an event about the migrations that were applied and never told of: once, whichever
-    /// process applied them and whichever looks first.
-    pub async fn note_migrations(&self, told: impl Fn(&[Migration]) -> NewEvent) -> Result<()> {
+    /// process applied them and whichever looks first. Gives those that this call told of.
+    pub async fn note_migrations(
+        &self,
+        told: impl Fn(&[Migration]) -> NewEvent,
+    ) -> Result<Vec<Migration>> {
         const UNTOLD: &str = "select version, description as name from _sqlx_migrations \
              where version not in (select version from migration_told) order by version";
         let untold: Vec<Migration> = on_pool!(self, |pool| {
             sqlx::query_as(UNTOLD).fetch_all(pool).await?
         });
         if untold.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         retrying!(async {
             let mut tx = self.begin().await?;
@@ -79,10 +82,12 @@ impl Store {
                 .cloned()
                 .collect();
             if ours.is_empty() {
-                return tx.rollback().await;
+                tx.rollback().await?;
+                return Ok(ours);
             }
             append(&mut tx, &[told(&ours)]).await?;
-            tx.commit().await
+            tx.commit().await?;
+            Ok(ours)
         })
     }
 }

@@ -5,11 +5,13 @@
 //! [`recover`] resolves what a dead worker left, [`hold`] says when none may begin, [`schedule`]
 //! holds the timers, [`report`] tells what came of it. [`import`] reads a target for those who have
 //! no stack yet; [`history`] puts together what is on record. [`start`] and [`reading`]
-//! put on record what no run does: which configuration was loaded, and who read the history.
+//! put on record what no run does: which configuration was loaded, and who read the history;
+//! [`forget`] takes a person out of it.
 
 pub mod apply;
 pub mod approval;
 pub mod checkpoint;
+pub mod forget;
 pub mod handwork;
 pub mod history;
 pub mod hold;

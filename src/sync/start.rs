@@ -54,13 +54,14 @@ fn loaded(app: &App, actor: Actor, before: Option<&BTreeMap<String, String>>) ->
     let payload = json!({
         "config": app.config_hash,
         "first": before.is_none(),
-        "changes": before.map(|before| changes(before, &app.config_keys)),
+        "changes": before.map(|before| changes(app, before)),
     });
     app.event(EventType::ConfigLoaded, actor, payload)
 }
 
 /// Which keys are new, gone, and say something else, and how many they are.
-fn changes(before: &BTreeMap<String, String>, now: &BTreeMap<String, String>) -> Value {
+fn changes(app: &App, before: &BTreeMap<String, String>) -> Value {
+    let now = &app.config_keys;
     let added = now.keys().filter(|key| !before.contains_key(*key));
     let removed = before.keys().filter(|key| !now.contains_key(*key));
     let altered = now
@@ -71,12 +72,24 @@ fn changes(before: &BTreeMap<String, String>, now: &BTreeMap<String, String>) ->
         (added.collect(), removed.collect(), altered.collect());
     json!({
         "count": added.len() + removed.len() + altered.len(),
-        "added": first(&added),
-        "removed": first(&removed),
-        "changed": first(&altered),
+        "added": first(app, &added),
+        "removed": first(app, &removed),
+        "changed": first(app, &altered),
     })
 }
 
-fn first<'a>(keys: &'a [&String]) -> &'a [&'a String] {
-    &keys[..keys.len().min(MOST_KEYS)]
+fn first(app: &App, keys: &[&String]) -> Vec<String> {
+    let first = keys.iter().take(MOST_KEYS);
+    first.map(|key| without_person(app, key)).collect()
+}
+
+/// An event names no person, and the section of one bears their name: a mark stands for it, by which
+/// the same section is known again.
+fn without_person(app: &App, key: &str) -> String {
+    let Some(section) = key.strip_prefix("person.") else {
+        return key.to_owned();
+    };
+    let (name, rest) = section.split_once('.').unwrap_or((section, ""));
+    let mark = app.key.name_of("person", "", name);
+    format!("person.{mark}.{rest}")
 }

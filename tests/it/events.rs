@@ -10,6 +10,7 @@ use lockstep::{
             catalogue,
             checkpoint::SigningKey,
             event::{Actor, Event, EventType, Header, Opening, Person},
+            person::Names,
             verify::Verifier,
         },
         canonical::Digest,
@@ -368,7 +369,12 @@ async fn every_type_of_event_is_recorded_as_the_catalogue_says(mode: Mode) {
         by().actor,
         json!({"reason": "asked"}),
     );
-    app.app.store.erase_person("nobody", &erased).await.unwrap();
+    let owner = app.as_owner().await;
+    owner
+        .store
+        .erase_person(&Names::only("nobody"), &erased)
+        .await
+        .unwrap();
     let (folder, environment) = (app.folder.path().to_owned(), app.for_a_process());
     let imported = tokio::task::spawn_blocking(move || {
         lockstep(
@@ -578,7 +584,12 @@ async fn what_a_request_of_the_api_sets_going_bears_its_trace(mode: Mode) {
     let erased = app
         .app
         .event(EventType::PersonErased, header.actor, json!({}));
-    app.app.store.erase_person("grace", &erased).await.unwrap();
+    let owner = app.as_owner().await;
+    owner
+        .store
+        .erase_person(&Names::only("grace"), &erased)
+        .await
+        .unwrap();
     let (_, _, people) = last(&app, EventType::StackHeld).await;
     assert!(people.is_empty(), "{people:?}");
     hold::release(

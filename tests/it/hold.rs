@@ -2,7 +2,10 @@
 
 use lockstep::{
     app::App,
-    domain::run::{RunStatus, Trigger},
+    domain::{
+        audit::person::Names,
+        run::{RunStatus, Trigger},
+    },
     store::Hold,
     sync::{
         hold::{self, HoldError},
@@ -565,7 +568,12 @@ async fn a_person_who_is_erased_is_not_named_by_a_hold(mode: Mode) {
         lockstep::domain::audit::event::Actor::new("cli", "test"),
         json!({}),
     );
-    app.app.store.erase_person("Grace", &event).await.unwrap();
+    let owner = app.as_owner().await;
+    owner
+        .store
+        .erase_person(&Names::only("Grace"), &event)
+        .await
+        .unwrap();
     let hold = app.state("shop").await.hold.unwrap();
     assert_eq!(hold.by, None);
     let said = hold::held(app.app.stack("shop").unwrap(), &hold);

@@ -12,6 +12,7 @@ use lockstep::{
         approval::{Approver, Choice, Decision, Remainder},
         audit::{
             event::{Actor, EventType, NewEvent, Person},
+            person::Names,
             verify::{Broken, Flaw},
         },
         canonical::{Digest, canonical},
@@ -151,6 +152,7 @@ async fn every_call_may_run_on_any_thread() {
     let (url, options) = (SecretString::from("postgres://"), PgOptions::default());
     let (sent_delivery, event) = (delivery("a", 1), accepted());
     let (events, runs) = (EventFilter::default(), RunFilter::default());
+    let names = Names::only("a");
     sent(Store::embedded(home.path()));
     sent(Store::postgres(&url, &options));
     sent(store.record_delivery(&sent_delivery, &[], NOW, &event));
@@ -165,7 +167,7 @@ async fn every_call_may_run_on_any_thread() {
     sent(store.runs(&runs));
     sent(store.events(&events));
     sent(store.verify_history());
-    sent(store.erase_person("a", &event));
+    sent(store.erase_person(&names, &event));
     sent(store.change_sink(&lease, "a", &SinkChange::Passed { cursor: 1 }));
     sent(store.installation_key_embedded(home.path()));
     sent(store.release(lease.clone()));
@@ -2006,12 +2008,18 @@ async fn erasing_a_person_keeps_the_history_right(fixture: Fixture) {
     );
 
     let done = event(EventType::PersonErased, 1);
-    let erased = store.erase_person("Jane@example.org", &done).await.unwrap();
+    let erased = store
+        .erase_person(&Names::only("Jane@example.org"), &done)
+        .await
+        .unwrap();
     assert_eq!(
         (erased.commitments, erased.deliveries, erased.runs),
         (1, 1, 1)
     );
-    let erased = store.erase_person("jane@example.org", &done).await.unwrap();
+    let erased = store
+        .erase_person(&Names::only("jane@example.org"), &done)
+        .await
+        .unwrap();
     assert_eq!(erased, Erased::default());
 
     let left = fixture.dump().await.to_lowercase();
@@ -2122,7 +2130,10 @@ async fn erasing_a_person_reaches_who_is_behind_what_waits(fixture: Fixture) {
         .parks("run-1", "", parks(1..=2, &[jane(), john()]))
         .await;
     let erased = event(EventType::PersonErased, 1);
-    store.erase_person("JANE", &erased).await.unwrap();
+    store
+        .erase_person(&Names::only("JANE"), &erased)
+        .await
+        .unwrap();
     let parked = store.parked("shop").await.unwrap().remove(0);
     assert_eq!(parked.people, [john()]);
 }

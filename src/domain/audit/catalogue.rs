@@ -358,7 +358,8 @@ pub fn members(event_type: EventType) -> Vec<Member> {
             maybe(
                 "changes",
                 "What is other than when it was loaded last, by dotted key and never by value: how \
-                 many keys, and the first 200 each that were added, removed and changed.",
+                 many keys, and the first 200 each that were added, removed and changed; a mark stands \
+                 for the name of a person's section.",
             ),
         ],
         EventType::MigrationsApplied => {
@@ -406,7 +407,13 @@ pub fn members(event_type: EventType) -> Vec<Member> {
             maybe("reason", "Why the key before it does not vouch for it."),
         ],
         EventType::HistoryBroken => vec![always("message", "What was found.")],
-        EventType::PersonErased => vec![maybe("reason", "Why.")],
+        EventType::PersonErased => vec![
+            maybe("reason", "Why."),
+            maybe(
+                "by_themselves",
+                "Whether the person erased themselves; then no operator is named.",
+            ),
+        ],
     }
 }
 

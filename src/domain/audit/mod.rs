@@ -7,5 +7,6 @@ pub mod event;
 pub mod export;
 pub mod keys;
 pub mod merkle;
+pub mod person;
 pub mod trace;
 pub mod verify;

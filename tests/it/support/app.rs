@@ -16,7 +16,7 @@ use std::{
 use hmac::{Hmac, KeyInit, Mac};
 use lockstep::{
     app::App,
-    config::Config,
+    config::{Config, Tables},
     domain::{
         audit::{
             catalogue,
@@ -93,6 +93,8 @@ pub struct Services {
     pub nats: Nats,
     server: String,
     database: String,
+    owner: String,
+    serving: String,
 }
 
 pub struct TestApp {
@@ -156,6 +158,9 @@ impl TestApp {
         };
         let config_text = config_text(repo.path(), url, lines, services.as_ref());
         let config = parse(&config_text, folder.path(), services.as_ref(), &environment);
+        if let Some(services) = &services {
+            lockstep::app::migrate(&services.tables()).await.unwrap();
+        }
         let mut app = App::open(&config).await.unwrap();
         app.lag_patience = Duration::ZERO;
         if let lockstep::app::Queue::JetStream(queue) = &app.queue {
@@ -252,6 +257,15 @@ impl TestApp {
         app
     }
 
+    /// The same as the owner of the database's tables.
+    pub async fn as_owner(&self) -> App {
+        let tables = match &self.services {
+            None => Tables::Embedded(self.folder.path().join("data")),
+            Some(services) => services.tables(),
+        };
+        App::open_as_owner(&self.config(), &tables).await.unwrap()
+    }
+
     /// A worker that was started anew with other lines for the stack.
     pub async fn reconfigured(&self, lines: &str) -> App {
         let services = self.services.as_ref();
@@ -282,9 +296,14 @@ impl TestApp {
         ];
         environment.extend(self.environment.clone());
         if let Some(services) = &self.services {
-            environment.push(("POSTGRES".to_owned(), services.url()));
+            environment.push(("POSTGRES".to_owned(), services.serving_url()));
+            environment.push(("OWNER".to_owned(), services.owner_url()));
         }
         environment
+    }
+
+    pub fn services(&self) -> Option<&Services> {
+        self.services.as_ref()
     }
 
     pub fn nats(&mut self) -> &mut Nats {
@@ -559,13 +578,51 @@ impl Services {
 
     pub async fn drop_database(&self) {
         let mut connection = PgConnection::connect(&self.server).await.unwrap();
-        let drop = AssertSqlSafe(format!("drop database {} with (force)", self.database));
-        sqlx::query(drop).execute(&mut connection).await.unwrap();
+        for drop in [
+            format!("drop database {} with (force)", self.database),
+            format!("drop role {}", self.serving),
+            format!("drop role {}", self.owner),
+        ] {
+            sqlx::query(AssertSqlSafe(drop))
+                .execute(&mut connection)
+                .await
+                .unwrap();
+        }
     }
 
+    /// As a superuser.
     pub fn url(&self) -> String {
         let (base, _) = self.server.rsplit_once('/').unwrap();
         format!("{base}/{}", self.database)
+    }
+
+    pub fn serving_url(&self) -> String {
+        self.url_of(&self.serving)
+    }
+
+    pub fn owner_url(&self) -> String {
+        self.url_of(&self.owner)
+    }
+
+    pub fn serving(&self) -> &str {
+        &self.serving
+    }
+
+    pub fn owner(&self) -> &str {
+        &self.owner
+    }
+
+    pub fn tables(&self) -> Tables {
+        Tables::Postgres {
+            serving: self.serving_url().into(),
+            owner: Some(self.owner_url().into()),
+        }
+    }
+
+    fn url_of(&self, role: &str) -> String {
+        let mut url = url::Url::parse(&self.url()).unwrap();
+        url.set_username(role).unwrap();
+        url.into()
     }
 }
 
@@ -573,20 +630,26 @@ pub async fn services() -> Services {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let server = std::env::var("LOCKSTEP_TEST_POSTGRES")
         .expect("LOCKSTEP_TEST_POSTGRES names a server where databases may be made");
-    let database = format!(
-        "lockstep_app_{}_{}",
-        std::process::id(),
-        COUNT.fetch_add(1, Ordering::Relaxed)
-    );
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    let name = |what: &str| format!("lockstep_{what}_{}_{number}", std::process::id());
+    let (database, owner, serving) = (name("app"), name("owner"), name("serving"));
     let mut connection = PgConnection::connect(&server).await.unwrap();
-    sqlx::query(AssertSqlSafe(format!("create database {database}")))
-        .execute(&mut connection)
-        .await
-        .unwrap();
+    for create in [
+        format!("create role {owner} login"),
+        format!("create role {serving} login"),
+        format!("create database {database} owner {owner}"),
+    ] {
+        sqlx::query(AssertSqlSafe(create))
+            .execute(&mut connection)
+            .await
+            .unwrap();
+    }
     Services {
         nats: Nats::start(&nats::binaries()[0]),
         server,
         database,
+        owner,
+        serving,
     }
 }
 
@@ -594,7 +657,8 @@ fn config_text(repo: &Path, gateway: &str, lines: &str, services: Option<&Servic
     let storage = match services {
         None => "dir = \"data\"".to_owned(),
         Some(services) => format!(
-            "postgres = {{ env = \"POSTGRES\" }}\nnats = \"{}\"\nsecret_key = {{ env = \"KEY\" }}",
+            "postgres = {{ env = \"POSTGRES\" }}\n\
+             postgres_owner = {{ env = \"OWNER\" }}\nnats = \"{}\"\nsecret_key = {{ env = \"KEY\" }}",
             services.nats.url()
         ),
     };
@@ -631,7 +695,7 @@ fn parse(
     services: Option<&Services>,
     more: &BTreeMap<String, String>,
 ) -> Config {
-    let postgres = services.map(Services::url);
+    let postgres = services.map(Services::serving_url);
     let environment = move |name: &str| match name {
         "WEBHOOK" => Some(WEBHOOK_SECRET.to_owned()),
         "GATEWAY" => Some(
