@@ -21,7 +21,7 @@ use self::question::{
 };
 use super::{
     Delivery, Run, Store,
-    audit::EventRow,
+    audit::{EventRow, lists_objects},
     db::Db,
     error::{Error, Result, parse, parse_json, parse_opt},
     inbox::{DeliveryRow, delivery_columns},
@@ -357,10 +357,16 @@ impl Store {
                 &object,
             ));
             either.push(Piece::Sql("))"));
-            let sources = vec![
-                own(named),
-                Source::new("audit_object o", LISTED, vec![listed]),
-            ];
+            let listed = Source::new("audit_object o", LISTED, vec![listed]);
+            // Events that list objects are about none of them alone.
+            let mut types = filter.types.iter();
+            let all_list = !filter.types.is_empty()
+                && types.all(|event_type| lists_objects(event_type.as_str()));
+            let sources = if all_list {
+                vec![listed]
+            } else {
+                vec![own(named), listed]
+            };
             asked.by(sources, either);
         }
         for (sql, value) in [
