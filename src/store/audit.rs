@@ -194,11 +194,12 @@ impl Store {
         until: Option<i64>,
         size: i64,
     ) -> Result<Option<(i64, i64)>> {
-        // With the count it is one walk over the times, and not one from each end of the history
-        // through all that is outside of them.
+        // With the count, and a size that no index answers, it is one walk over the times, and not
+        // one from each end of the history through all that is outside of them.
         let (first, last, _): (Option<i64>, Option<i64>, i64) = on_pool!(self, |pool| {
             let mut select = QueryBuilder::new(
-                "select min(sequence), max(sequence), count(*) from audit_event where sequence < ",
+                "select min(sequence), max(sequence), count(*) from audit_event \
+                 where sequence + 0 < ",
             );
             select.push_bind(size);
             for (condition, moment) in [(" and at >= ", since), (" and at < ", until)] {

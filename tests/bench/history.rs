@@ -483,7 +483,7 @@ impl Place {
                  [repository.shop]\nurl = \"./shop\"\n\
                  [target.target-7]\nkind = \"gateway\"\nnodes = [\"http://127.0.0.1:1\"]\n\
                  secret = {{ env = \"KEY\" }}\n\
-                 [stack.stack-7]\nrepository = \"shop\"\npath = \".\"\ntarget = \"target-7\"\n"
+                 [stack.stack-7]\nrepository = \"shop\"\npath = \"apis\"\ntarget = \"target-7\"\n"
             );
             std::fs::write(config, text).unwrap();
         }
@@ -548,22 +548,29 @@ fn filled(name: &str, events: i64, runs: i64, start: Instant, size: u64) {
     );
 }
 
-/// Makes batches until there are so many events, and hands each to `write`.
+/// Makes batches until there are so many events, and hands each to `write`, while the next is made.
 async fn make(events: i64, mut write: impl AsyncFnMut(&[Table])) -> Maker {
-    let mut maker = Maker {
-        next: 0,
-        previous: BEFORE_THE_FIRST,
-        run: 0,
-    };
-    write(&[inventory()]).await;
-    while maker.next < events {
-        let mut tables = tables();
-        for _ in 0..BATCH {
-            maker.one(&mut tables);
+    let (made, mut batches) = tokio::sync::mpsc::channel(1);
+    let making = tokio::task::spawn_blocking(move || {
+        let mut maker = Maker {
+            next: 0,
+            previous: BEFORE_THE_FIRST,
+            run: 0,
+        };
+        while maker.next < events {
+            let mut tables = tables();
+            for _ in 0..BATCH {
+                maker.one(&mut tables);
+            }
+            made.blocking_send(tables).unwrap();
         }
+        maker
+    });
+    write(&[inventory()]).await;
+    while let Some(tables) = batches.recv().await {
         write(&tables).await;
     }
-    maker
+    making.await.unwrap()
 }
 
 async fn fill_sqlite(connection: &mut SqliteConnection, events: i64) -> i64 {
