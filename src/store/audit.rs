@@ -194,9 +194,12 @@ impl Store {
         until: Option<i64>,
         size: i64,
     ) -> Result<Option<(i64, i64)>> {
-        let (first, last): (Option<i64>, Option<i64>) = on_pool!(self, |pool| {
+        // With the count, and a size that no index answers, it is one walk over the times, and not
+        // one from each end of the history through all that is outside of them.
+        let (first, last, _): (Option<i64>, Option<i64>, i64) = on_pool!(self, |pool| {
             let mut select = QueryBuilder::new(
-                "select min(sequence), max(sequence) from audit_event where sequence < ",
+                "select min(sequence), max(sequence), count(*) from audit_event \
+                 where sequence + 0 < ",
             );
             select.push_bind(size);
             for (condition, moment) in [(" and at >= ", since), (" and at < ", until)] {
@@ -340,15 +343,10 @@ async fn insert_people(tx: &mut Tx, events: &[Event]) -> Result<()> {
 async fn insert_objects(tx: &mut Tx, events: &[NewEvent], first: i64) -> Result<()> {
     let mut listed: BTreeSet<(String, i64)> = BTreeSet::new();
     for (event, sequence) in events.iter().zip(first..) {
-        if !matches!(
-            event.event_type,
-            EventType::DriftObserved | EventType::ForeignAppeared
-        ) {
-            continue;
+        if lists_objects(event.event_type.as_str()) {
+            let objects = listed_in(&event.payload).into_iter();
+            listed.extend(objects.map(|object| (object, sequence)));
         }
-        let objects = event.payload.get("objects").and_then(Value::as_array);
-        let names = objects.into_iter().flatten().filter_map(Value::as_str);
-        listed.extend(names.map(|name| (clean(name), sequence)));
     }
     let listed: Vec<_> = listed.into_iter().collect();
     for chunk in listed.chunks(BATCH) {
@@ -361,6 +359,20 @@ async fn insert_objects(tx: &mut Tx, events: &[NewEvent], first: i64) -> Result<
         });
     }
     Ok(())
+}
+
+/// Whether events of this type are found by the objects that their payload lists.
+pub(super) fn lists_objects(event_type: &str) -> bool {
+    [EventType::DriftObserved, EventType::ForeignAppeared]
+        .iter()
+        .any(|listing| listing.as_str() == event_type)
+}
+
+/// The objects that a payload lists, as they are kept.
+pub(super) fn listed_in(payload: &Value) -> BTreeSet<String> {
+    let objects = payload.get("objects").and_then(Value::as_array);
+    let names = objects.into_iter().flatten().filter_map(Value::as_str);
+    names.map(clean).collect()
 }
 
 fn salts(count: usize) -> Vec<[u8; 32]> {

@@ -1,13 +1,17 @@
-//! Walking the history to verify it: events, tree, checkpoints and what stands beside commitments,
-//! page by page, in constant memory. What is appended meanwhile is left out.
+//! Walking the history to verify it: events, tree, checkpoints, what stands beside commitments and
+//! what events are found by, page by page, in constant memory. What is appended meanwhile is left
+//! out.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::Value;
 use sqlx::Row as _;
 
 use super::{
     Head, Store,
+    audit::{listed_in, lists_objects},
     checkpoint::{KeptCheckpoint, STEP, is_kept, size_from, size_of},
     error::Result,
 };
@@ -17,7 +21,7 @@ use crate::domain::{
         event::{EventType, Opening},
         keys::Keys,
         merkle::{Frontier, Node},
-        verify::{Broken, Filterable, Flaw, Verifier, Written, check_people},
+        verify::{Broken, Filterable, Flaw, Text, Verifier, Written, check_people},
     },
     canonical::Digest,
 };
@@ -97,6 +101,15 @@ impl Walk {
 }
 
 type Found<T> = std::result::Result<T, Flaw>;
+
+/// What the database keeps beside the events of a page, by the event that it belongs to.
+struct Beside {
+    nodes: BTreeMap<Node, String>,
+    /// What stands behind commitments, with its place among them.
+    people: BTreeMap<i64, Vec<(i64, Opening)>>,
+    /// The objects that an event is found by.
+    objects: BTreeMap<i64, BTreeSet<String>>,
+}
 
 impl Store {
     /// Walks the whole history, and names the first thing that is wrong, or the end that was found
@@ -209,16 +222,17 @@ impl Store {
             if walk.checkpoints.is_empty() {
                 self.read_checkpoints(walk).await?;
             }
-            let nodes = self.nodes_over(first, end).await?;
-            let mut people = match self.openings(first, end).await? {
+            let people = match self.openings(first, end).await? {
                 Ok(people) => people,
                 Err(flaw) => return Ok(Err(flaw)),
             };
+            let mut beside = Beside {
+                nodes: self.nodes_over(first, end).await?,
+                people,
+                objects: self.objects_of(first, end).await?,
+            };
             // Of a head that was cut, too.
-            let found = self
-                .walk_page(walk, first, end, &nodes, &mut people)
-                .await?;
-            if let Err(flaw) = found {
+            if let Err(flaw) = self.walk_page(walk, first, end, &mut beside).await? {
                 return Ok(Err(flaw));
             }
         }
@@ -235,14 +249,13 @@ impl Store {
         walk: &mut Walk,
         first: i64,
         end: i64,
-        nodes: &BTreeMap<Node, String>,
-        people: &mut BTreeMap<i64, Vec<(i64, Opening)>>,
+        beside: &mut Beside,
     ) -> Result<Found<()>> {
         let mut passed = 0;
         on_pool!(self, |pool| {
             let rows = sqlx::query(
                 "select sequence, header, payload, previous, hash, at, type, actor_kind, \
-                 actor_id, target, stack, object, run from audit_event \
+                 actor_id, target, stack, object, run, pushed from audit_event \
                  where sequence >= $1 and sequence < $2 order by sequence",
             )
             .bind(first)
@@ -261,7 +274,7 @@ impl Store {
                 }
                 let expected = walk.next();
                 let row = row_of(row).unwrap_or_else(|_| Row::unreadable(expected));
-                if let Err(flaw) = walk.pass_event(&row, nodes, people) {
+                if let Err(flaw) = walk.pass_event(&row, beside) {
                     return Ok(Err(flaw));
                 }
             }
@@ -269,7 +282,7 @@ impl Store {
         if passed < end - first {
             return Ok(broken(walk.next(), "missing: it was removed"));
         }
-        Ok(people.keys().next().map_or(Ok(()), |sequence| {
+        Ok(beside.people.keys().next().map_or(Ok(()), |sequence| {
             broken(*sequence, "a person is put to it and it is not there")
         }))
     }
@@ -318,17 +331,16 @@ impl Store {
                 what: "no checkpoint is signed by a key that is trusted".to_owned(),
             }));
         }
-        if walk.from == 0 {
-            return self.count_all(walk).await;
-        }
-        Ok(Ok(()))
+        self.count_all(walk).await
     }
 
     /// What no page of the walk comes across: rows that belong to nothing.
     async fn count_all(&self, walk: &Walk) -> Result<Found<()>> {
-        let strays: i64 = on_pool!(self, |pool| {
-            sqlx::query_scalar(
-                "select count(*) from audit_person where sequence < 0 or sequence >= $1",
+        let (people, objects): (i64, i64) = on_pool!(self, |pool| {
+            sqlx::query_as(
+                "select \
+                 (select count(*) from audit_person where sequence < 0 or sequence >= $1), \
+                 (select count(*) from audit_object where sequence < 0 or sequence >= $1)",
             )
             .bind(walk.end)
             .fetch_one(pool)
@@ -336,11 +348,13 @@ impl Store {
         });
         // Another process may have appended meanwhile; then the strays are its own.
         let is_still = self.head().await?.size == walk.end;
-        if strays > 0 && is_still {
-            return Ok(broken(
-                walk.end,
-                "a person is put to it and it is not there",
-            ));
+        for (strays, what) in [
+            (people, "a person is put to it and it is not there"),
+            (objects, "an object is put to it and it is not there"),
+        ] {
+            if strays > 0 && is_still {
+                return Ok(broken(walk.end, what));
+            }
         }
         let expected: i64 = (STEP..63)
             .step_by(STEP as usize)
@@ -448,6 +462,25 @@ impl Store {
         });
         Ok(Ok(people))
     }
+
+    /// The objects that these events are found by; "" stands for one that cannot be read.
+    async fn objects_of(&self, first: i64, end: i64) -> Result<BTreeMap<i64, BTreeSet<String>>> {
+        let mut objects: BTreeMap<i64, BTreeSet<String>> = BTreeMap::new();
+        on_pool!(self, |pool| {
+            let rows = sqlx::query(
+                "select sequence, object from audit_object where sequence >= $1 and sequence < $2",
+            )
+            .bind(first)
+            .bind(end)
+            .fetch_all(pool)
+            .await?;
+            for row in &rows {
+                let object = row.try_get(1).unwrap_or_default();
+                objects.entry(row.try_get(0)?).or_default().insert(object);
+            }
+        });
+        Ok(objects)
+    }
 }
 
 /// A row of the history as it is, down to the last column.
@@ -459,6 +492,8 @@ struct Row<'row> {
     hash: &'row str,
     at: Option<i64>,
     columns: [Option<&'row str>; 7],
+    /// The commit that it is found by.
+    pushed: Option<&'row str>,
 }
 
 impl Row<'_> {
@@ -472,6 +507,7 @@ impl Row<'_> {
             hash: "",
             at: None,
             columns: [None; 7],
+            pushed: None,
         }
     }
 }
@@ -495,6 +531,7 @@ where
         hash: row.try_get(4)?,
         at: row.try_get(5)?,
         columns,
+        pushed: row.try_get(13)?,
     })
 }
 
@@ -546,12 +583,7 @@ impl Walk {
         Ok(())
     }
 
-    fn pass_event(
-        &mut self,
-        row: &Row<'_>,
-        nodes: &BTreeMap<Node, String>,
-        people: &mut BTreeMap<i64, Vec<(i64, Opening)>>,
-    ) -> Found<()> {
+    fn pass_event(&mut self, row: &Row<'_>, beside: &mut Beside) -> Found<()> {
         self.pass_kept()?;
         let sequence = row.sequence;
         let (Ok(previous), Ok(hash)) = (row.previous.parse(), row.hash.parse()) else {
@@ -568,7 +600,9 @@ impl Walk {
             let what = "is shown as something else than its header says: a column was altered";
             return broken(sequence, what);
         }
-        if let Some(openings) = people.remove(&sequence) {
+        let objects = beside.objects.remove(&sequence).unwrap_or_default();
+        check_ways(row, &header, &objects).map_err(|what| Broken { sequence, what })?;
+        if let Some(openings) = beside.people.remove(&sequence) {
             check_openings(sequence, row.payload, &openings)?;
         }
         if header.event_type.0 == EventType::SigningKeyNamed.as_str() {
@@ -582,7 +616,7 @@ impl Walk {
             if !is_kept(node) || size_of(node.leaves().end) > sealed || flaw.is_some() {
                 return;
             }
-            let what = match nodes.get(&node) {
+            let what = match beside.nodes.get(&node) {
                 None => "missing: it was removed",
                 Some(kept) if *kept != hash.to_string() => {
                     "is not the root of the events below it: it was altered"
@@ -633,17 +667,59 @@ fn shows(row: &Row<'_>, header: &Filterable<'_>) -> bool {
         && run == header.run.as_ref().map(|text| &*text.0)
 }
 
+/// Whether an event is found by what its payload says, and by nothing else.
+fn check_ways(
+    row: &Row<'_>,
+    header: &Filterable<'_>,
+    objects: &BTreeSet<String>,
+) -> std::result::Result<(), String> {
+    #[derive(Default, Deserialize)]
+    struct Delivery<'text> {
+        #[serde(borrow, default)]
+        after: Option<Text<'text>>,
+    }
+    let event_type = &*header.event_type.0;
+    let delivery: Delivery<'_> = if event_type.starts_with("delivery.") {
+        serde_json::from_str(row.payload).unwrap_or_default()
+    } else {
+        Delivery::default()
+    };
+    if row.pushed != delivery.after.as_ref().map(|after| &*after.0) {
+        return Err("is found by another commit than it names: a column was altered".to_owned());
+    }
+    let listed = if lists_objects(event_type) {
+        let payload: Value = serde_json::from_str(row.payload).unwrap_or_default();
+        listed_in(&payload)
+    } else {
+        BTreeSet::new()
+    };
+    if let Some(object) = objects.difference(&listed).next() {
+        return Err(format!(
+            "is found by {object:?}, which it does not list: a row of audit_object was altered"
+        ));
+    }
+    // Those with a NUL in them are passed over by the migration that made the first rows.
+    if let Some(object) = listed.difference(objects).next()
+        && !row.payload.contains("\\u0000")
+    {
+        return Err(format!(
+            "lists {object} and is not found by it: a row of audit_object was removed"
+        ));
+    }
+    Ok(())
+}
+
 fn check_openings(
     sequence: i64,
     payload: &str,
     openings: &[(i64, Opening)],
 ) -> std::result::Result<(), Broken> {
-    #[derive(serde::Deserialize)]
+    #[derive(Deserialize)]
     struct Payload {
         #[serde(default)]
         people: Vec<Named>,
     }
-    #[derive(serde::Deserialize)]
+    #[derive(Deserialize)]
     struct Named {
         person: Digest,
     }

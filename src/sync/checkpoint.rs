@@ -27,6 +27,7 @@ use crate::{
             checkpoint::{Checkpoint, Note, SigningKey, VerifierKey},
             event::{Actor, EventType},
             keys::Named,
+            verify::Flaw,
         },
         canonical::Digest,
     },
@@ -295,8 +296,9 @@ async fn set_state(app: &App, holding: &Holding, state: &CheckState) -> anyhow::
     }
 }
 
-/// Goes on with the history's own check by one slice. `walk` is kept from one slice to the next;
-/// after the end it begins anew.
+/// Goes on with the history's own check by one slice, from where the last one ended: of this
+/// process, of another, or of one before a restart. `walk` is kept from one slice to the next; after
+/// the end it begins anew.
 pub async fn check_slice(app: &App, walk: &mut Option<Walk>) -> anyhow::Result<()> {
     let Some(holding) = Holding::take(&app.store, LEASE, &app.worker).await? else {
         return Ok(());
@@ -314,16 +316,30 @@ async fn heard_keys(app: &App) -> anyhow::Result<Vec<VerifierKey>> {
     Ok(if is_heard { keys } else { Vec::new() })
 }
 
-async fn check_held(app: &App, holding: &Holding, walk: &mut Option<Walk>) -> anyhow::Result<()> {
-    let begun = if let Some(walk) = walk.take() {
-        Ok(walk)
-    } else {
-        let pins = heard_keys(app).await?;
+/// A walk from where the round has come to. Where the tree does not lead there, the walk from the
+/// beginning names what is wrong with it.
+async fn begin_walk(app: &App, next: i64) -> anyhow::Result<Result<Walk, Flaw>> {
+    let pins = heard_keys(app).await?;
+    let from = async |from: i64| {
+        let pins = pins.clone();
         let what = Verification {
+            from,
             pins,
             ..Verification::default()
         };
-        app.store.begin_walk(what).await?
+        app.store.begin_walk(what).await
+    };
+    match from(next).await {
+        Err(store::Error::Unreadable { .. }) if next > 0 => Ok(from(0).await?),
+        begun => Ok(begun?),
+    }
+}
+
+async fn check_held(app: &App, holding: &Holding, walk: &mut Option<Walk>) -> anyhow::Result<()> {
+    let mut state = app.store.check_state().await?;
+    let begun = match walk.take() {
+        Some(walk) if walk.next() == state.next => Ok(walk),
+        _ => begin_walk(app, state.next).await?,
     };
     let found = match begun {
         Ok(mut begun) => match app.store.walk(&mut begun, SLICE).await? {
@@ -332,7 +348,6 @@ async fn check_held(app: &App, holding: &Holding, walk: &mut Option<Walk>) -> an
         },
         Err(flaw) => Err(flaw),
     };
-    let mut state = app.store.check_state().await?;
     match found {
         Ok((begun, false)) => {
             state.next = begun.next();

@@ -795,6 +795,7 @@ pub async fn as_of(
         .collect();
     let appeared = Filter {
         target: Some(target.to_owned()),
+        object: object.cloned(),
         types: vec![EventType::ForeignAppeared],
         // The moment itself is within.
         until: Some(at.saturating_add(1)),

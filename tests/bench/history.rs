@@ -2,12 +2,23 @@
 //!
 //! `LOCKSTEP_BENCH_EVENTS` says how many events (100,000 when it does not); with
 //! `LOCKSTEP_TEST_POSTGRES` the same is done in a database of that server, which is dropped
-//! afterwards. Every event is sealed as a real one is, and follows the one before it; only the way
-//! into the tables is a bulk one. With `LOCKSTEP_BENCH_VERIFY=1` the whole is verified too.
+//! afterwards. `LOCKSTEP_BENCH_DATABASES` names one of `sqlite` and `postgres` to leave the other
+//! out. With `LOCKSTEP_BENCH_KEEP` naming a folder nothing is dropped, and what is there is measured
+//! again without being filled. Every event is sealed as a real one is, and follows the one before
+//! it; only the way into the tables is a bulk one.
+//!
+//! With `LOCKSTEP_BENCH_COMMANDS=1` the commands that go over the whole history are run too, as
+//! processes of their own whose largest memory is shown.
 
-use std::time::Instant;
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
 
 use lockstep::{
+    app::App,
+    config::Config,
     domain::{
         audit::event::{Actor, BEFORE_THE_FIRST, EventType, NewEvent, Person, seal},
         canonical::Digest,
@@ -16,7 +27,7 @@ use lockstep::{
         run::{Outcome, RunId, RunStatus},
     },
     store::{FILE, Filter, Paging, PgOptions, Store},
-    sync::history,
+    sync::{checkpoint, history},
 };
 use serde_json::{Value, json};
 use sqlx::{
@@ -371,10 +382,16 @@ pub async fn run() {
         .unwrap_or(100_000);
     let databases = std::env::var("LOCKSTEP_BENCH_DATABASES").unwrap_or_default();
     let wants = |name: &str| databases.is_empty() || databases.contains(name);
+    let kept = std::env::var("LOCKSTEP_BENCH_KEEP").ok().map(PathBuf::from);
+    let temporary = tempfile::tempdir().unwrap();
+    let folder = kept.as_deref().unwrap_or(temporary.path());
     if wants("sqlite") {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::embedded(folder.path()).await.unwrap();
-        let url = format!("sqlite://{}", folder.path().join(FILE).display());
+        let folder = folder.join("sqlite");
+        let data = folder.join("data");
+        std::fs::create_dir_all(&data).unwrap();
+        let store = Store::embedded(&data).await.unwrap();
+        let file = data.join(FILE);
+        let url = format!("sqlite://{}", file.display());
         let mut connection = SqliteConnection::connect(&url).await.unwrap();
         // What is lost with the machine is made again.
         for pragma in ["pragma synchronous = off", "pragma cache_size = -500000"] {
@@ -383,39 +400,143 @@ pub async fn run() {
                 .await
                 .unwrap();
         }
-        let start = Instant::now();
-        let runs = fill_sqlite(&mut connection, events).await;
-        let size = std::fs::metadata(folder.path().join(FILE)).unwrap().len();
-        filled("SQLite", events, runs, start, size);
+        if store.head().await.unwrap().size < events {
+            let start = Instant::now();
+            let runs = fill_sqlite(&mut connection, events).await;
+            let size = std::fs::metadata(&file).unwrap().len();
+            filled("SQLite", events, runs, start, size);
+        }
         connection.close().await.unwrap();
-        measure("SQLite", &store, runs).await;
         store.close().await;
+        let place = Place::new(&folder, "dir = \"data\"", Vec::new());
+        measure("SQLite", &place).await;
     }
     if wants("postgres")
         && let Ok(server) = std::env::var("LOCKSTEP_TEST_POSTGRES")
     {
-        let name = format!("lockstep_bench_{}", std::process::id());
+        let name = match &kept {
+            Some(_) => "lockstep_bench_kept".to_owned(),
+            None => format!("lockstep_bench_{}", std::process::id()),
+        };
         let mut admin = PgConnection::connect(&server).await.unwrap();
-        let create = AssertSqlSafe(format!("create database {name}"));
-        sqlx::query(create).execute(&mut admin).await.unwrap();
+        let is_there: bool =
+            sqlx::query_scalar("select exists (select 1 from pg_database where datname = $1)")
+                .bind(&name)
+                .fetch_one(&mut admin)
+                .await
+                .unwrap();
+        if !is_there {
+            let create = AssertSqlSafe(format!("create database {name}"));
+            sqlx::query(create).execute(&mut admin).await.unwrap();
+        }
         let (base, _) = server.rsplit_once('/').unwrap();
         let url = format!("{base}/{name}");
         let store = Store::postgres(&url.clone().into(), &PgOptions::default())
             .await
             .unwrap();
-        let pool = sqlx::PgPool::connect(&url).await.unwrap();
-        let start = Instant::now();
-        let runs = fill_postgres(&pool, events).await;
-        let size: i64 = sqlx::query_scalar("select pg_database_size(current_database())")
-            .fetch_one(&pool)
-            .await
-            .unwrap();
-        filled("Postgres", events, runs, start, size.unsigned_abs());
-        pool.close().await;
-        measure("Postgres", &store, runs).await;
+        if store.head().await.unwrap().size < events {
+            let pool = sqlx::PgPool::connect(&url).await.unwrap();
+            let start = Instant::now();
+            let runs = fill_postgres(&pool, events).await;
+            let size: i64 = sqlx::query_scalar("select pg_database_size(current_database())")
+                .fetch_one(&pool)
+                .await
+                .unwrap();
+            filled("Postgres", events, runs, start, size.unsigned_abs());
+            pool.close().await;
+        }
         store.close().await;
-        let drop = AssertSqlSafe(format!("drop database {name} with (force)"));
-        sqlx::query(drop).execute(&mut admin).await.unwrap();
+        // Nothing here sends a message, so nobody is there.
+        let storage = "postgres = { env = \"POSTGRES\" }\nnats = \"nats://127.0.0.1:1\"\n\
+                       secret_key = { env = \"KEY\" }";
+        let environment = vec![("POSTGRES", url), ("KEY", "5a".repeat(32))];
+        let place = Place::new(&folder.join("postgres"), storage, environment);
+        measure("Postgres", &place).await;
+        if kept.is_none() {
+            let drop = AssertSqlSafe(format!("drop database {name} with (force)"));
+            sqlx::query(drop).execute(&mut admin).await.unwrap();
+        }
+    }
+}
+
+/// A configuration over a database that is filled.
+struct Place {
+    folder: PathBuf,
+    environment: Vec<(&'static str, String)>,
+}
+
+impl Place {
+    fn new(folder: &Path, storage: &str, environment: Vec<(&'static str, String)>) -> Self {
+        std::fs::create_dir_all(folder).unwrap();
+        let place = Self {
+            folder: folder.to_owned(),
+            environment,
+        };
+        let config = folder.join("lockstep.toml");
+        if !config.exists() {
+            let made = place
+                .command(&["audit", "keygen", "--name", "bench", "--out", "audit.key"])
+                .status();
+            assert!(made.unwrap().success());
+            let text = format!(
+                "[storage]\n{storage}\n[audit]\nsigning_key = {{ file = \"audit.key\" }}\n\
+                 [repository.shop]\nurl = \"./shop\"\n\
+                 [target.target-7]\nkind = \"gateway\"\nnodes = [\"http://127.0.0.1:1\"]\n\
+                 secret = {{ env = \"KEY\" }}\n\
+                 [stack.stack-7]\nrepository = \"shop\"\npath = \"apis\"\ntarget = \"target-7\"\n"
+            );
+            std::fs::write(config, text).unwrap();
+        }
+        place
+    }
+
+    async fn open(&self) -> App {
+        let text = std::fs::read_to_string(self.folder.join("lockstep.toml")).unwrap();
+        let environment = |name: &str| {
+            let found = self.environment.iter().find(|(known, _)| *known == name);
+            Some(found.map_or_else(|| "bench".to_owned(), |(_, value)| value.clone()))
+        };
+        let config = Config::parse(&text, &self.folder, &environment).unwrap();
+        App::open(&config).await.unwrap()
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lockstep"));
+        command
+            .args(arguments)
+            .current_dir(&self.folder)
+            .env("KEY", "bench")
+            .envs(self.environment.iter().cloned())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null());
+        command
+    }
+
+    /// Runs a command to its end, and prints how long it took and its largest memory.
+    async fn time(&self, database: &str, arguments: &[&str], events: i64) {
+        let start = Instant::now();
+        let mut child = self.command(arguments).spawn().unwrap();
+        let status = format!("/proc/{}/status", child.id());
+        let mut peak = String::new();
+        let ended = loop {
+            if let Some(ended) = child.try_wait().unwrap() {
+                break ended;
+            }
+            let text = std::fs::read_to_string(&status).unwrap_or_default();
+            if let Some(line) = text.lines().find(|line| line.starts_with("VmHWM:")) {
+                line.trim_start_matches("VmHWM:")
+                    .trim()
+                    .clone_into(&mut peak);
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        };
+        let seconds = start.elapsed().as_secs_f64();
+        #[expect(clippy::cast_precision_loss, reason = "far below 2^53 events")]
+        let rate = events as f64 / seconds;
+        println!(
+            "{database}: lockstep {}: {seconds:.1} s, {rate:.0} events/s, at most {peak}; {ended}",
+            arguments.join(" ")
+        );
     }
 }
 
@@ -427,22 +548,29 @@ fn filled(name: &str, events: i64, runs: i64, start: Instant, size: u64) {
     );
 }
 
-/// Makes batches until there are so many events, and hands each to `write`.
+/// Makes batches until there are so many events, and hands each to `write`, while the next is made.
 async fn make(events: i64, mut write: impl AsyncFnMut(&[Table])) -> Maker {
-    let mut maker = Maker {
-        next: 0,
-        previous: BEFORE_THE_FIRST,
-        run: 0,
-    };
-    write(&[inventory()]).await;
-    while maker.next < events {
-        let mut tables = tables();
-        for _ in 0..BATCH {
-            maker.one(&mut tables);
+    let (made, mut batches) = tokio::sync::mpsc::channel(1);
+    let making = tokio::task::spawn_blocking(move || {
+        let mut maker = Maker {
+            next: 0,
+            previous: BEFORE_THE_FIRST,
+            run: 0,
+        };
+        while maker.next < events {
+            let mut tables = tables();
+            for _ in 0..BATCH {
+                maker.one(&mut tables);
+            }
+            made.blocking_send(tables).unwrap();
         }
+        maker
+    });
+    write(&[inventory()]).await;
+    while let Some(tables) = batches.recv().await {
         write(&tables).await;
     }
-    maker
+    making.await.unwrap()
 }
 
 async fn fill_sqlite(connection: &mut SqliteConnection, events: i64) -> i64 {
@@ -595,8 +723,13 @@ macro_rules! ask {
 }
 
 #[expect(clippy::too_many_lines, reason = "a list of questions")]
-async fn measure(database: &str, store: &Store, runs: i64) {
+async fn measure(database: &str, place: &Place) {
+    let app = place.open().await;
+    let store = &app.store;
     let page = Paging::of(50);
+    let newest = store.runs_page(&Filter::default(), &Paging::of(1)).await;
+    let newest = newest.unwrap().items[0].started_at;
+    let runs = (newest - START) / STEP + 1;
     let somewhere = made(runs / 2 + 1);
     let commit: Revision = somewhere.revision.parse().unwrap();
     let everything = Filter::default();
@@ -826,6 +959,29 @@ async fn measure(database: &str, store: &Store, runs: i64) {
             .unwrap()
             .len()
     );
+    let quarter = Filter {
+        since: Some(somewhere.at - 86_400_000_000 * 90),
+        until: Some(somewhere.at),
+        ..Filter::default()
+    };
+    // A report goes over the time once a standing, so the first page of each of its lists counts.
+    ask!(database, worst, "report: what was done beside Git", {
+        let mut rows = 0;
+        for event_type in history::OUT_OF_BAND {
+            let filter = Filter {
+                types: vec![*event_type],
+                ..quarter.clone()
+            };
+            let events = store.events_page(&filter, &page).await.unwrap();
+            let of_events = events.items.iter().flat_map(history::out_of_band);
+            rows += of_events.count();
+        }
+        rows
+    });
+    ask!(database, worst, "report: what was done through Git", {
+        let changes = store.changes_page(&quarter, &page).await.unwrap();
+        history::rows(&app, changes.items).await.unwrap().len()
+    });
     println!(
         "{database}: the slowest first page, by its median: {} in {:.1} ms",
         worst.1, worst.0
@@ -839,13 +995,21 @@ async fn measure(database: &str, store: &Store, runs: i64) {
         whole.objects.len(),
         start.elapsed().as_secs_f64() * 1_000.0
     );
-    if std::env::var("LOCKSTEP_BENCH_VERIFY").is_ok() {
-        let start = Instant::now();
-        let head = store.verify_history().await.unwrap().unwrap();
-        println!(
-            "{database}: {} events verify in {:.0} s",
-            head.size,
-            start.elapsed().as_secs_f64()
-        );
+    if std::env::var("LOCKSTEP_BENCH_COMMANDS").is_ok() {
+        checkpoint::sign(&app).await.unwrap();
+        let events = store.head().await.unwrap().size;
+        store.close().await;
+        let out = place.folder.join("export.tar");
+        let file = out.to_str().unwrap();
+        for arguments in [
+            &["audit", "verify"] as &[&str],
+            &["audit", "export", "--out", file],
+            &["report", "changes", "--quarter", "2024Q1", "--csv"],
+            &["history", "runs", "--text", "nowhere at all"],
+            &["history", "changes", "--target", "target-7"],
+        ] {
+            place.time(database, arguments, events).await;
+        }
+        let _ = std::fs::remove_file(out);
     }
 }

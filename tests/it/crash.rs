@@ -3,12 +3,13 @@
 use std::{
     collections::BTreeMap,
     path::PathBuf,
+    process::{Child, Command, Stdio},
     time::{Duration, Instant, SystemTime},
 };
 
 use hmac::{Hmac, KeyInit, Mac};
 use lockstep::{
-    domain::audit::event::Header,
+    domain::audit::{checkpoint::SigningKey, event::Header},
     sandbox::gateway::{Gateway, GatewayOptions, Seen},
     store::{EventFilter, PgOptions, Store},
 };
@@ -16,6 +17,7 @@ use serde_json::Value;
 use sha2::Sha256;
 use sqlx::AssertSqlSafe;
 use tempfile::TempDir;
+use tokio::task::JoinSet;
 
 use crate::support::{
     app::{
@@ -23,6 +25,7 @@ use crate::support::{
         push_body, services, sign,
     },
     git_repo::GitRepo,
+    history::assert_whole,
     process::{Server, source_files, until},
 };
 
@@ -31,6 +34,7 @@ crate::in_both_modes! {
     a_process_that_dies_between_two_nodes_leaves_none_behind,
     a_process_that_dies_while_an_object_is_gone_has_it_put_back,
     fifty_pushes_survive_kills_at_random_moments,
+    log_tree_and_checkpoints_survive_kills_while_events_are_written,
 }
 
 /// Where a process may be asked to die that has one node done and others to do.
@@ -139,19 +143,23 @@ impl Around {
         }
     }
 
-    fn start(&self, crash_at: Option<&str>, arguments: &[&str]) -> Server {
+    fn environment(&self) -> Vec<(String, String)> {
         let mut environment = vec![
             ("WEBHOOK".to_owned(), WEBHOOK_SECRET.to_owned()),
             ("GATEWAY".to_owned(), GATEWAY_SECRET.to_owned()),
             ("KEY".to_owned(), "5a".repeat(32)),
-            (
-                "LOCKSTEP_CRASH_AT".to_owned(),
-                crash_at.unwrap_or_default().to_owned(),
-            ),
+            ("AUDIT".to_owned(), signing_key().secret_text()),
         ];
         if let Some(services) = &self.services {
             environment.push(("POSTGRES".to_owned(), services.url()));
         }
+        environment
+    }
+
+    fn start(&self, crash_at: Option<&str>, arguments: &[&str]) -> Server {
+        let mut environment = self.environment();
+        let point = crash_at.unwrap_or_default().to_owned();
+        environment.push(("LOCKSTEP_CRASH_AT".to_owned(), point));
         Server::start(
             &self.folder.path().join("lockstep.toml"),
             &environment,
@@ -182,6 +190,58 @@ impl Around {
             self.accepted.push(format!("acme/7/{delivery}"));
         }
         accepted
+    }
+
+    /// Eight at once that send pushes to a branch of no stack until nobody answers, and what was
+    /// answered 202.
+    fn flood(&self, server: &Server, round: u32) -> JoinSet<Vec<String>> {
+        let mut senders = JoinSet::new();
+        for sender in 0..8 {
+            let http = self.http.clone();
+            let url = format!("{}/webhooks/acme", server.url);
+            let body = push_body(None, &self.repo.head(), "elsewhere");
+            senders.spawn(async move {
+                let mut taken = Vec::new();
+                for number in 0.. {
+                    let delivery = format!("flood-{round}-{sender}-{number}");
+                    let answer = http
+                        .post(&url)
+                        .header("content-type", "application/json")
+                        .header("x-github-event", "push")
+                        .header("x-github-hook-id", "7")
+                        .header("x-github-delivery", &delivery)
+                        .header("x-hub-signature-256", sign(body.as_bytes()))
+                        .body(body.clone())
+                        .send()
+                        .await;
+                    match answer {
+                        Ok(answer) if answer.status().as_u16() == 202 => {
+                            taken.push(format!("acme/7/{delivery}"));
+                        }
+                        // Too many wait.
+                        Ok(_) => {}
+                        Err(_) => break,
+                    }
+                }
+                taken
+            });
+        }
+        senders
+    }
+
+    /// A process that signs a checkpoint and writes an export.
+    fn export(&self, file: &str) -> Child {
+        Command::new(env!("CARGO_BIN_EXE_lockstep"))
+            .arg("--config")
+            .arg(self.folder.path().join("lockstep.toml"))
+            .args(["audit", "export", "--out"])
+            .arg(self.folder.path().join(file))
+            .envs(self.environment())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap()
     }
 
     /// The lease of a process that was killed lasts 90 s, and on another machine nobody may end
@@ -450,6 +510,15 @@ async fn a_process_that_dies_while_an_object_is_gone_has_it_put_back(mode: Mode)
 struct Random(u64);
 
 impl Random {
+    fn new() -> Self {
+        let seed = std::env::var("LOCKSTEP_TEST_SEED")
+            .ok()
+            .and_then(|seed| seed.parse().ok())
+            .unwrap_or_else(|| uuid::Uuid::new_v4().as_u64_pair().0 | 1);
+        eprintln!("LOCKSTEP_TEST_SEED={seed}");
+        Self(seed)
+    }
+
     fn below(&mut self, limit: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -458,15 +527,88 @@ impl Random {
     }
 }
 
+/// Lets so much time pass.
+async fn pass(moment: Duration) {
+    let _ = tokio::time::timeout(moment, std::future::pending::<()>()).await;
+}
+
+fn signing_key() -> SigningKey {
+    SigningKey::from_seed("lockstep.example/crash", [7; 32]).unwrap()
+}
+
+/// The server dies while deliveries come in from eight at once, and so does, at a moment of its
+/// own, a process that signs checkpoints.
+async fn log_tree_and_checkpoints_survive_kills_while_events_are_written(mode: Mode) {
+    const KILLS: u32 = 10;
+    let mut random = Random::new();
+    let mut around = Around::new(mode, 1, &one_stack()).await;
+    let file = around.folder.path().join("lockstep.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let audit = "[audit]\nsigning_key = { env = \"AUDIT\" }\n";
+    std::fs::write(&file, format!("{text}{audit}")).unwrap();
+    around
+        .repo
+        .write("ping.json", classic("ping", "/ping/", "http://first"));
+    around.repo.commit("first");
+    let mut server = around.start(None, &[]);
+    assert!(around.push(&server).await);
+    let store = around.store().await;
+    around.at_rest(&store).await;
+    let key = signing_key();
+    let mut taken = Vec::new();
+    for round in 0..KILLS {
+        let flood = around.flood(&server, round);
+        let before = store.head().await.unwrap().size;
+        until("deliveries to be on record", async || {
+            store.head().await.unwrap().size > before
+        })
+        .await;
+        let mut signing = around.export(&format!("{round}.tar"));
+        pass(Duration::from_micros(random.below(200_000))).await;
+        let first = random.below(2);
+        for turn in 0..2 {
+            if turn == first {
+                server.kill();
+            } else {
+                signing.kill().unwrap();
+            }
+            pass(Duration::from_micros(random.below(50_000))).await;
+        }
+        signing.wait().unwrap();
+        taken.extend(flood.join_all().await.concat());
+        around.end_leases().await;
+        assert_whole(&store, key.verifier()).await;
+        server = around.start(None, &[]);
+    }
+    assert!(!taken.is_empty());
+    let mut ignored = BTreeMap::new();
+    until("every delivery to be on record", async || {
+        ignored.clear();
+        for (header, payload) in around.events(&store).await {
+            if header.event_type == "delivery.ignored" {
+                let delivery = payload["delivery"].as_str().unwrap().to_owned();
+                *ignored.entry(delivery).or_insert(0) += 1;
+            }
+        }
+        taken.iter().all(|delivery| ignored.contains_key(delivery))
+    })
+    .await;
+    assert!(ignored.values().all(|count| *count == 1), "{ignored:?}");
+    around.at_rest(&store).await;
+    assert_eq!(server.terminate(), Some(0));
+    around.end_leases().await;
+    assert!(around.export("whole.tar").wait().unwrap().success());
+    let (size, checkpoints) = assert_whole(&store, key.verifier()).await;
+    // Behind it stands the export alone.
+    assert_eq!(checkpoints.last(), Some(&(size - 1)), "{checkpoints:?}");
+    around.check(&store).await;
+    around.finish(store).await;
+}
+
 async fn fifty_pushes_survive_kills_at_random_moments(mode: Mode) {
     const PUSHES: u32 = 50;
     const KILLS: u32 = 20;
-    let seed = std::env::var("LOCKSTEP_TEST_SEED")
-        .ok()
-        .and_then(|seed| seed.parse().ok())
-        .unwrap_or_else(|| uuid::Uuid::new_v4().as_u64_pair().0 | 1);
-    eprintln!("LOCKSTEP_TEST_SEED={seed}");
-    let mut random = Random(seed);
+    let mut random = Random::new();
     let mut around = Around::new(mode, 1, &one_stack()).await;
     around
         .repo
@@ -494,8 +636,7 @@ async fn fifty_pushes_survive_kills_at_random_moments(mode: Mode) {
             around.repo.commit("push");
             around.push(&server).await;
         }
-        let moment = Duration::from_micros(random.below(60_000));
-        let _ = tokio::time::timeout(moment, std::future::pending::<()>()).await;
+        pass(Duration::from_micros(random.below(60_000))).await;
         server.kill();
         kills += 1;
         around.end_leases().await;
@@ -544,7 +685,7 @@ async fn pushes_that_come_while_the_database_is_away_wait_for_it() {
         push(&around, number);
         assert!(around.push(&receiver).await, "push {number} was refused");
     }
-    let _ = tokio::time::timeout(absence(), std::future::pending::<()>()).await;
+    pass(absence()).await;
     let live = around.gateways[0].live_classic("ping").unwrap();
     assert_eq!(
         live["proxy"]["target_url"], "http://push-0",

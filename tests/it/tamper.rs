@@ -25,6 +25,7 @@ use serde_json::json;
 use crate::support::{
     app::{Mode, TestApp},
     git_repo::GitRepo,
+    history::assert_whole,
     listener::{Answer, Listener},
     process::lockstep,
 };
@@ -39,6 +40,7 @@ crate::in_both_modes! {
     checkpoints_reach_everybody_who_keeps_them,
     a_keeper_that_is_away_is_tried_again,
     log_and_tree_stay_whole_under_eight_writers,
+    the_check_goes_on_where_it_was,
 }
 
 const NOW: i64 = 1_767_225_600_000_000;
@@ -79,6 +81,26 @@ fn events(from: i64, count: i64) -> Vec<NewEvent> {
         .collect()
 }
 
+/// Events that are found by what stands in their payload: the tenth by a commit, the twentieth by
+/// two objects.
+fn found_by_payload(events: &mut [NewEvent]) {
+    for (index, event_type, payload) in [
+        (
+            10,
+            EventType::DeliveryAccepted,
+            json!({"after": "ab".repeat(20), "index": 10}),
+        ),
+        (
+            20,
+            EventType::DriftObserved,
+            json!({"objects": ["oas/a", "oas/b", "oas/a"], "index": 20}),
+        ),
+    ] {
+        let event = &mut events[index];
+        (event.event_type, event.payload) = (event_type, payload);
+    }
+}
+
 fn person(index: i64) -> Person {
     Person {
         login: Some(format!("person-{index}")),
@@ -101,8 +123,9 @@ struct Victim {
     checkpoints: Vec<KeptCheckpoint>,
 }
 
-const TABLES: [&str; 5] = [
+const TABLES: [&str; 6] = [
     "audit_person",
+    "audit_object",
     "audit_event",
     "audit_head",
     "audit_node",
@@ -115,10 +138,11 @@ impl Victim {
         let app = signing_with(&test.app, &key(1), None);
         let mut checkpoints = Vec::new();
         for part in 0..3 {
-            app.store
-                .record_events(&events(part * 200, 200))
-                .await
-                .unwrap();
+            let mut new = events(part * 200, 200);
+            if part == 0 {
+                found_by_payload(&mut new);
+            }
+            app.store.record_events(&new).await.unwrap();
             checkpoints.push(signed(&app).await);
         }
         let victim = Self {
@@ -330,6 +354,17 @@ fn matrix(mode: Mode) -> Vec<(String, &'static str)> {
         (person("position = 7"), "event 5:"),
         (person("sequence = 6"), "event 6:"),
         (person("sequence = 100000"), "event 602: a person"),
+        // What an event is found by.
+        ("update audit_event set pushed = null where type = 'delivery.accepted'".to_owned(), "event 11: is found by another commit"),
+        ("update audit_event set pushed = 'ab' where type = 'delivery.accepted'".to_owned(), "event 11: is found by another commit"),
+        (event("pushed = 'ab'".to_owned()), "event 5: is found by another commit"),
+        ("delete from audit_object where object = 'oas/a'".to_owned(), "event 21: lists oas/a"),
+        ("delete from audit_object".to_owned(), "event 21: lists oas/a"),
+        ("update audit_object set object = 'oas/c' where object = 'oas/a'".to_owned(), "event 21: is found by \"oas/c\""),
+        ("update audit_object set sequence = 5 where object = 'oas/a'".to_owned(), "event 5: is found by \"oas/a\""),
+        ("update audit_object set sequence = 100000 where object = 'oas/b'".to_owned(), "event 21: lists oas/b"),
+        ("insert into audit_object (object, sequence) values ('oas/a', 22)".to_owned(), "event 22: is found by \"oas/a\""),
+        ("insert into audit_object (object, sequence) values ('oas/a', 100000)".to_owned(), "event 602: an object"),
         // Whole events.
         ("delete from audit_event where sequence = 0".to_owned(), "event 0: missing"),
         ("delete from audit_event where sequence = 300".to_owned(), "event 300: missing"),
@@ -804,12 +839,14 @@ async fn log_and_tree_stay_whole_under_eight_writers(mode: Mode) {
     let app = signing_with(&test.app, &key(1), None);
     let mut writers = tokio::task::JoinSet::new();
     for writer in 0..8 {
-        let store = app.store.clone();
+        // With connections of its own, as a worker has them.
+        let store = test.store_again().await;
         writers.spawn(async move {
             for round in 0..15 {
                 let new = events(writer * 1_000 + round, 1 + round % 5);
                 store.record_events(&new).await.unwrap();
             }
+            store.close().await;
         });
     }
     let mut signed = 0;
@@ -817,16 +854,75 @@ async fn log_and_tree_stay_whole_under_eight_writers(mode: Mode) {
         if let Signing::Signed(_) = checkpoint::sign(&app).await.unwrap() {
             signed += 1;
         }
-        let _ = tokio::time::timeout(Duration::from_millis(1), writers.join_next()).await;
+        let ended = tokio::time::timeout(Duration::from_millis(1), writers.join_next()).await;
+        if let Ok(Some(ended)) = ended {
+            ended.unwrap();
+        }
     }
     assert!(signed > 1, "{signed} checkpoints");
     checkpoint::sign(&app).await.unwrap();
-    let walked = walk(&app.store, Verification::default()).await.unwrap();
-    assert_eq!(
-        (walked.next(), walked.sealed()),
-        (8 * 15 * 3 + 2, 8 * 15 * 3 + 2)
-    );
+    let (size, checkpoints) = assert_whole(&app.store, key(1).verifier()).await;
+    assert_eq!((size, checkpoints.last()), (8 * 15 * 3 + 2, Some(&size)));
     test.finish_made_up().await;
+}
+
+/// Every slice begins anew, as after a restart, and in turns with another process.
+async fn the_check_goes_on_where_it_was(mode: Mode) {
+    let test = TestApp::start(mode).await;
+    let app = signing_with(&test.app, &key(1), None);
+    for part in 0..13 {
+        app.store
+            .record_events(&events(part * 1_000, 1_000))
+            .await
+            .unwrap();
+        if part % 3 == 0 {
+            signed(&app).await;
+        }
+    }
+    let size = app.store.head().await.unwrap().size;
+    assert!(size < 20_000, "two slices");
+    let next = async || checkpoint::proof(&app).await.unwrap().check.next;
+    checkpoint::check_slice(&app, &mut None).await.unwrap();
+    assert_eq!(next().await, 10_000);
+    checkpoint::check_slice(&app, &mut None).await.unwrap();
+    let check = checkpoint::proof(&app).await.unwrap().check;
+    assert_eq!(
+        (check.next, check.sound_size, check.flaw),
+        (0, Some(size), None)
+    );
+
+    // What is found in its second half is told, and the next round begins at the beginning.
+    let (mut ours, mut theirs) = (None, None);
+    checkpoint::check_slice(&app, &mut ours).await.unwrap();
+    let alter =
+        |text: &str| format!("update audit_event set payload = '{text}' where sequence = 12000");
+    let kept = app
+        .store
+        .events_from(12_000, 1)
+        .await
+        .unwrap()
+        .remove(0)
+        .payload;
+    test.sql(guards_off(mode)).await;
+    test.sql(&alter("{}")).await;
+    checkpoint::check_slice(&app, &mut theirs).await.unwrap();
+    let check = checkpoint::proof(&app).await.unwrap().check;
+    assert!(check.flaw.unwrap().starts_with("event 12000:"));
+    assert_eq!(check.next, 0);
+    test.sql(&alter(&kept)).await;
+    for _ in 0..2 {
+        checkpoint::check_slice(&app, &mut ours).await.unwrap();
+    }
+    let check = checkpoint::proof(&app).await.unwrap().check;
+    assert_eq!((check.next, check.flaw), (0, None));
+    test.finish_made_up().await;
+}
+
+fn guards_off(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Embedded => "drop trigger audit_event_no_update",
+        Mode::ScaledOut => "alter table audit_event disable trigger all",
+    }
 }
 
 #[test]

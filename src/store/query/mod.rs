@@ -21,7 +21,7 @@ use self::question::{
 };
 use super::{
     Delivery, Run, Store,
-    audit::EventRow,
+    audit::{EventRow, lists_objects},
     db::Db,
     error::{Error, Result, parse, parse_json, parse_opt},
     inbox::{DeliveryRow, delivery_columns},
@@ -220,9 +220,16 @@ impl Store {
             let source = Source::new(RUN_AND_CHANGE, OF_RUN, vec![commit.clone()]);
             asked.by(vec![source], commit);
         }
+        let mut target = filter.target.as_deref();
         if let Some(object) = &filter.object {
             let object = text("c.object = ", &object.to_string());
-            asked.by(vec![own(object.clone())], object);
+            if let Some(target) = target.take_if(|_| asked.sources.is_empty()) {
+                // One index has both.
+                let both = vec![text("c.target = ", target), object];
+                asked.sources.push(Source::new("change c", KEYS, both));
+            } else {
+                asked.by(vec![own(object.clone())], object);
+            }
         }
         if let Some(person) = &filter.person {
             let handles = ["r.pusher_login = ", "r.pusher_email = ", "r.pusher_name = "];
@@ -231,7 +238,7 @@ impl Store {
         }
         for (sql, value) in [
             ("c.stack = ", filter.stack.as_deref()),
-            ("c.target = ", filter.target.as_deref()),
+            ("c.target = ", target),
             ("c.outcome = ", filter.outcome.map(Outcome::as_str)),
         ] {
             if let Some(value) = value {
@@ -357,10 +364,16 @@ impl Store {
                 &object,
             ));
             either.push(Piece::Sql("))"));
-            let sources = vec![
-                own(named),
-                Source::new("audit_object o", LISTED, vec![listed]),
-            ];
+            let listed = Source::new("audit_object o", LISTED, vec![listed]);
+            // Events that list objects are about none of them alone.
+            let mut types = filter.types.iter();
+            let all_list = !filter.types.is_empty()
+                && types.all(|event_type| lists_objects(event_type.as_str()));
+            let sources = if all_list {
+                vec![listed]
+            } else {
+                vec![own(named), listed]
+            };
             asked.by(sources, either);
         }
         for (sql, value) in [
@@ -673,7 +686,9 @@ impl Store {
                 for id in chunk {
                     listed.push_bind(id.0.clone());
                 }
-                select.push(") and type in (");
+                // Not by the index of types, which a database without statistics takes for the
+                // narrower one.
+                select.push(") and coalesce(type, '') in (");
                 let mut listed = select.separated(", ");
                 for event_type in types {
                     listed.push_bind(event_type.as_str());

@@ -26,7 +26,7 @@ use lockstep::{
     },
     http::{self, api::auth::Api, receiver::Receiver},
     sandbox::gateway::{Gateway, GatewayOptions, Seen},
-    store::{EventFilter, RunDetail, RunFilter, StackState, Store},
+    store::{EventFilter, PgOptions, RunDetail, RunFilter, StackState, Store},
     sync::{run::Report, worker},
 };
 use serde_json::{Value, json};
@@ -426,6 +426,18 @@ impl TestApp {
                 let mut connection = services.connect().await;
                 sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
             }
+        }
+    }
+
+    /// The same database, as another process opens it.
+    pub async fn store_again(&self) -> Store {
+        match &self.services {
+            None => Store::embedded(&self.folder.path().join("data"))
+                .await
+                .unwrap(),
+            Some(services) => Store::postgres(&services.url().into(), &PgOptions::default())
+                .await
+                .unwrap(),
         }
     }
 

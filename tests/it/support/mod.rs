@@ -3,6 +3,7 @@
 pub mod app;
 pub mod git_http;
 pub mod git_repo;
+pub mod history;
 pub mod listener;
 pub mod nats;
 pub mod process;
