@@ -12,7 +12,7 @@ use super::{
     approval::{self, Waiting},
     leaving::leaving,
     observe::{self, Observation},
-    secrets,
+    schema, secrets,
 };
 use crate::{
     app::{App, Stack, Target},
@@ -385,6 +385,16 @@ pub async fn look(
         ));
     }
     describe(app, &mut plan, &wanted.desired, &inventory, &observation).await?;
+    let (client, version) = (&target.client, &observation.version);
+    let objections = schema::objections(client, version, &plan, &wanted.desired).await;
+    if stack.strict && !objections.is_empty() {
+        return Err(LookError::Refused {
+            revision: wanted.revision,
+            commit: wanted.commit,
+            problems: objections,
+        });
+    }
+    plan.notes.extend(objections);
     Ok(Look {
         wanted,
         inventory,

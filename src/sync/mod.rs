@@ -30,6 +30,7 @@ mod repair;
 pub mod report;
 pub mod run;
 pub mod schedule;
+mod schema;
 pub mod secrets;
 pub mod start;
 pub mod token;

@@ -849,6 +849,21 @@ async fn events_of_the_first_format_are_verified_and_found(mode: Mode) {
             .await;
         }
     }
+    // As the migration that made the table filled it.
+    app.sql(match mode {
+        Mode::Embedded => {
+            "insert into audit_object (object, sequence) \
+             select distinct listed.value, e.sequence from audit_event e, json_each(e.payload, '$.objects') listed \
+             where e.type in ('drift.observed', 'foreign.appeared')"
+        }
+        Mode::ScaledOut => {
+            "insert into audit_object (object, sequence) \
+             select distinct listed.object, e.sequence \
+             from audit_event e, json_array_elements_text(e.payload::json -> 'objects') listed (object) \
+             where e.type in ('drift.observed', 'foreign.appeared')"
+        }
+    })
+    .await;
     let end = events.last().unwrap();
     let size = end.sequence + 1;
     app.sql(&format!(

@@ -34,6 +34,7 @@ mod receiver;
 mod reclaim;
 mod sandbox;
 mod secrets;
+mod served_schema;
 mod store;
 mod support;
 mod sync;

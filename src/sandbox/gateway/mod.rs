@@ -63,6 +63,8 @@ pub struct GatewayOptions {
     pub policy_path: bool,
     /// `/config` is answered.
     pub config_inspection: bool,
+    /// What `/tyk/schema` has, as another version would; absent: what goes with the table of types.
+    pub schema: Option<serde_json::Value>,
     /// The variables that `env://NAME` in a definition refers to.
     pub environment: BTreeMap<String, String>,
     /// `/hello` and `/ready` show details from this age on.
@@ -82,6 +84,7 @@ impl Default for GatewayOptions {
             tick: Duration::from_secs(1),
             policy_path: true,
             config_inspection: true,
+            schema: None,
             environment: BTreeMap::new(),
             health_check_after: Duration::from_secs(10),
             keep: Keep::Bodies(1 << 20),

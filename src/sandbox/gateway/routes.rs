@@ -137,7 +137,10 @@ async fn control(shared: &Arc<Shared>, call: &Call<'_>, segments: &[&str]) -> Re
         (["policies", id], "DELETE") => policies::delete(shared, id),
         (["reload"], "GET") => reload(shared, call.parameter("block") == "true").await,
         (["reload", "group"], "GET") => reload(shared, false).await,
-        (["schema"], "GET") => schema::read(call.parameter("oasVersion")),
+        (["schema"], "GET") => match &shared.options.schema {
+            Some(schema) => schema::reply(schema),
+            None => schema::read(call.parameter("oasVersion")),
+        },
         (["certs"], "GET") => certs::list(shared, call),
         (["certs"], "POST") => certs::add(shared, call),
         (["certs", ids], "GET") => certs::read(shared, ids),

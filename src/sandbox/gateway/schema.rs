@@ -45,10 +45,7 @@ pub fn read(version: &str) -> Reply {
         generation(version)
     };
     match generation {
-        Ok(generation) => Reply::value(
-            200,
-            &json!({"status": "Success", "message": "", "schema": document(generation)}),
-        ),
+        Ok(generation) => reply(&document(generation)),
         Err(message) => {
             let mut out = String::from("{\"status\":\"Failed\",\"message\":");
             write_text(&message, &mut out);
@@ -56,6 +53,11 @@ pub fn read(version: &str) -> Reply {
             Reply::json(404, out)
         }
     }
+}
+
+pub fn reply(schema: &Value) -> Reply {
+    let answer = json!({"status": "Success", "message": "", "schema": schema});
+    Reply::value(200, &answer)
 }
 
 fn document(generation: Generation) -> Value {

@@ -208,7 +208,7 @@ impl Shared {
     pub async fn open_control(self: &Arc<Self>, again: Option<SocketAddr>) -> io::Result<()> {
         let previous = lock(&self.sockets).control_listener.take();
         gone(previous).await;
-        let listener = TcpListener::bind(again.unwrap_or(self.options.listen)).await?;
+        let listener = bind(again.unwrap_or(self.options.listen)).await?;
         let stop = {
             let mut sockets = lock(&self.sockets);
             sockets.control = listener.local_addr()?;
@@ -235,7 +235,7 @@ impl Shared {
         };
         let previous = lock(&self.sockets).proxy_listener.take();
         gone(previous).await;
-        let listener = TcpListener::bind(address).await?;
+        let listener = bind(address).await?;
         let stop = {
             let mut sockets = lock(&self.sockets);
             sockets.proxy = Some(listener.local_addr()?);
@@ -419,4 +419,22 @@ async fn collect(body: Incoming) -> Result<Bytes, hyper::Error> {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // A panic elsewhere leaves whole values behind: every change is a single assignment.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Takes an address, which may be one that was held before. Another process may use the port for a
+/// moment, for a connection of its own to somewhere else.
+async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    const PATIENCE: Duration = Duration::from_secs(20);
+    let started = Instant::now();
+    loop {
+        match TcpListener::bind(address).await {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                if address.port() == 0 || started.elapsed() >= PATIENCE {
+                    return Err(error);
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            other => return other,
+        }
+    }
 }

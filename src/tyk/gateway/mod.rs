@@ -15,6 +15,7 @@
 mod certificates;
 mod connection;
 mod error;
+mod schema;
 mod wire;
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -27,7 +28,11 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use url::Url;
 
 use self::connection::{Answer, Ask, Connection, on_the_right_thread};
-pub use self::{certificates::Added, error::Error};
+pub use self::{
+    certificates::Added,
+    error::Error,
+    schema::{Generation, Schema},
+};
 use crate::domain::object::{Kind, ObjectKey, Route};
 
 /// How a gateway is reached, and how long it may take.
@@ -76,6 +81,7 @@ impl fmt::Debug for Options {
 #[derive(Debug)]
 pub struct Client {
     connection: Arc<Mutex<Connection>>,
+    schemas: schema::Schemas,
 }
 
 /// Whether the gateway has loaded its APIs.
@@ -145,6 +151,7 @@ impl Client {
         let connection = Connection::new(options)?;
         Ok(Self {
             connection: Arc::new(Mutex::new(connection)),
+            schemas: schema::Schemas::default(),
         })
     }
 

@@ -40,6 +40,11 @@ pub(super) struct AddedCertificate {
 }
 
 #[derive(Deserialize)]
+pub(super) struct Schema {
+    pub schema: serde_json::Value,
+}
+
+#[derive(Deserialize)]
 pub(super) struct Hello {
     pub version: String,
 }
