@@ -208,7 +208,10 @@ impl Shared {
     pub async fn open_control(self: &Arc<Self>, again: Option<SocketAddr>) -> io::Result<()> {
         let previous = lock(&self.sockets).control_listener.take();
         gone(previous).await;
-        let listener = bind(again.unwrap_or(self.options.listen)).await?;
+        let listener = match again {
+            Some(address) => bind_again(address).await?,
+            None => TcpListener::bind(self.options.listen).await?,
+        };
         let stop = {
             let mut sockets = lock(&self.sockets);
             sockets.control = listener.local_addr()?;
@@ -234,8 +237,13 @@ impl Shared {
             return Ok(());
         };
         let previous = lock(&self.sockets).proxy_listener.take();
+        let was_open = previous.is_some();
         gone(previous).await;
-        let listener = bind(address).await?;
+        let listener = if was_open {
+            bind_again(address).await?
+        } else {
+            TcpListener::bind(address).await?
+        };
         let stop = {
             let mut sockets = lock(&self.sockets);
             sockets.proxy = Some(listener.local_addr()?);
@@ -421,15 +429,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Takes an address, which may be one that was held before. Another process may use the port for a
-/// moment, for a connection of its own to somewhere else.
-async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+/// Takes an address that was held before. Another process may have its port for a moment, for a
+/// connection to somewhere else.
+async fn bind_again(address: SocketAddr) -> io::Result<TcpListener> {
     const PATIENCE: Duration = Duration::from_secs(20);
     let started = Instant::now();
     loop {
         match TcpListener::bind(address).await {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                if address.port() == 0 || started.elapsed() >= PATIENCE {
+                if started.elapsed() >= PATIENCE {
                     return Err(error);
                 }
                 tokio::time::sleep(Duration::from_millis(10)).await;
