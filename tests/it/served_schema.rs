@@ -33,10 +33,10 @@ fn of_another_version() -> Value {
 
 async fn notes(app: &TestApp) -> Vec<String> {
     let stack = app.app.stack("shop").unwrap();
-    let revision = look::head(&app.app, &stack).await.unwrap();
-    let wanted = look::wanted(&app.app, &stack, &revision).await.unwrap();
+    let revision = look::head(&app.app, stack).await.unwrap();
+    let wanted = look::wanted(&app.app, stack, &revision).await.unwrap();
     let state = app.state("shop").await;
-    let look = look::look(&app.app, &stack, &state, wanted, app.app.now());
+    let look = look::look(&app.app, stack, &state, wanted, app.app.now());
     look.await.unwrap().plan.notes
 }
 

@@ -56,10 +56,12 @@ impl Schema {
     }
 }
 
-/// What a gateway served, by its own version and that of OpenAPI; nothing where it has no schema
-/// that can be used.
+/// What a gateway served; nothing where it has no schema that can be used.
 #[derive(Default)]
-pub(super) struct Schemas(Mutex<BTreeMap<(String, Generation), Option<Arc<Schema>>>>);
+pub(super) struct Schemas(Mutex<BTreeMap<Of, Option<Arc<Schema>>>>);
+
+/// The gateway's version, and that of OpenAPI.
+type Of = (String, Generation);
 
 impl std::fmt::Debug for Schemas {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
