@@ -1,10 +1,7 @@
 //! Printing: data to standard output, in the form that was asked for. Much of it was written by
 //! others, in Git and on gateways, and none of that may steer the terminal.
 
-#![expect(
-    clippy::print_stdout,
-    reason = "the command line is the only place that prints"
-)]
+use std::io::{self, Write as _};
 
 use serde::Serialize;
 
@@ -13,7 +10,19 @@ pub use crate::domain::moment::{rfc3339, shown as moment};
 
 pub fn text(text: &str) {
     let text = text.strip_suffix('\n').unwrap_or(text);
-    println!("{}", harmless(text));
+    line(&harmless(text));
+}
+
+/// Whoever reads may have read enough, as `head` has. Data that cannot be written otherwise, such
+/// as on a full disk, must not pass for complete.
+fn line(text: &str) {
+    match writeln!(io::stdout().lock(), "{text}") {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            eprintln!("error: standard output cannot be written: {error}");
+            std::process::exit(1);
+        }
+        Ok(()) | Err(_) => {}
+    }
 }
 
 /// The text with what would steer a terminal, or turn its letters round, written out.
@@ -34,13 +43,13 @@ pub fn harmless(text: &str) -> String {
 }
 
 pub fn json(value: &impl Serialize) -> anyhow::Result<()> {
-    println!("{}", serde_json::to_string_pretty(value)?);
+    line(&serde_json::to_string_pretty(value)?);
     Ok(())
 }
 
 /// One line of JSON, for what is read while the command goes on.
 pub fn json_line(value: &impl Serialize) -> anyhow::Result<()> {
-    println!("{}", serde_json::to_string(value)?);
+    line(&serde_json::to_string(value)?);
     Ok(())
 }
 
@@ -64,7 +73,7 @@ pub fn table(head: &[&str], rows: Vec<Vec<String>>) {
             .zip(&widths)
             .map(|(cell, width)| format!("{cell:width$}"))
             .collect();
-        println!("{}", cells.join("  ").trim_end());
+        line(cells.join("  ").trim_end());
     }
 }
 

@@ -927,3 +927,38 @@ async fn an_auditor_asks_for_runs_changes_the_past_and_a_report() {
     let (code, _) = desk.json(&["audit", "verify"]).await;
     assert_eq!(code, 0);
 }
+
+#[test]
+fn who_reads_no_further_is_no_mistake() {
+    use std::process::{Command, Stdio};
+    let mut child = Command::new(env!("CARGO_BIN_EXE_lockstep"))
+        .args(["schema", "all"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let done = child.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&done.stderr), "");
+    assert_eq!(done.status.code(), Some(0));
+}
+
+#[test]
+fn data_that_cannot_be_written_does_not_pass_for_complete() {
+    use std::process::Command;
+    let full = std::fs::File::options()
+        .write(true)
+        .open("/dev/full")
+        .unwrap();
+    let done = Command::new(env!("CARGO_BIN_EXE_lockstep"))
+        .args(["schema", "all"])
+        .stdout(full)
+        .output()
+        .unwrap();
+    assert_eq!(done.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&done.stderr).into_owned();
+    assert!(
+        said.starts_with("error: standard output cannot be written"),
+        "{said}"
+    );
+}
