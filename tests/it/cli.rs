@@ -932,7 +932,7 @@ async fn an_auditor_asks_for_runs_changes_the_past_and_a_report() {
 fn who_reads_no_further_is_no_mistake() {
     use std::process::{Command, Stdio};
     let mut child = Command::new(env!("CARGO_BIN_EXE_lockstep"))
-        .args(["schema", "all"])
+        .arg("schema")
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -951,7 +951,7 @@ fn data_that_cannot_be_written_does_not_pass_for_complete() {
         .open("/dev/full")
         .unwrap();
     let done = Command::new(env!("CARGO_BIN_EXE_lockstep"))
-        .args(["schema", "all"])
+        .arg("schema")
         .stdout(full)
         .output()
         .unwrap();
