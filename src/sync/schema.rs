@@ -9,10 +9,14 @@ use std::{collections::BTreeMap, sync::Arc};
 use crate::{
     domain::{
         object::{Kind, ObjectKey},
-        plan::{Plan, PreparedDesired},
+        parallel,
+        plan::{Plan, Prepared, PreparedDesired},
     },
-    tyk::gateway::{Client, Generation},
+    tyk::gateway::{Client, Generation, Schema},
 };
+
+/// Nobody reads more of them, and they are kept with the run.
+const MOST: usize = 20;
 
 /// A sentence, without values, of each thing that the schema does not allow in what the plan
 /// creates or updates. Nothing where the gateway cannot say.
@@ -31,7 +35,7 @@ pub async fn objections(
             keys.push(key.clone());
         }
     }
-    let mut objections = Vec::new();
+    let mut objections: Vec<String> = Vec::new();
     for (generation, keys) in by_generation {
         // One that cannot be asked now is asked the next time; the plan does not depend on it.
         let Ok(Some(schema)) = client.schema(version, generation).await else {
@@ -39,21 +43,28 @@ pub async fn objections(
         };
         let desired = Arc::clone(desired);
         let found = tokio::task::spawn_blocking(move || {
-            let mut found = Vec::new();
-            for key in keys {
-                let Some(wanted) = desired.get(&key) else {
-                    continue;
-                };
-                for (pointer, said) in schema.objections(wanted.asked()) {
-                    found.push(format!(
-                        "{}: {pointer}: the gateway's own schema says of {key}: {said}",
-                        wanted.object.path
-                    ));
-                }
-            }
-            found
+            parallel::map(keys, |key| match desired.get(&key) {
+                Some(wanted) => objections_to(&schema, &key, wanted),
+                None => Vec::new(),
+            })
         });
-        objections.extend(found.await.expect("checking a document does not panic"));
+        let found = found.await.expect("checking a document does not panic");
+        objections.extend(found.into_iter().flatten());
+    }
+    let more = objections.len().saturating_sub(MOST);
+    objections.truncate(MOST);
+    if more > 0 {
+        objections.push(format!("the gateway's own schema says {more} things more"));
     }
     objections
+}
+
+fn objections_to(schema: &Schema, key: &ObjectKey, wanted: &Prepared) -> Vec<String> {
+    let path = &wanted.object.path;
+    let objections = schema.objections(wanted.asked()).into_iter();
+    objections
+        .map(|(pointer, said)| {
+            format!("{path}: {pointer}: the gateway's own schema says of {key}: {said}")
+        })
+        .collect()
 }

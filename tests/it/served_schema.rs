@@ -92,3 +92,20 @@ async fn a_gateway_without_a_schema_that_can_be_used_is_asked_once_and_says_noth
         app.finish().await;
     }
 }
+
+#[tokio::test]
+async fn of_many_objections_the_first_are_told_and_the_others_counted() {
+    let app = on_gateway_with(Some(of_another_version()), "").await;
+    app.repo.write("p.json", oas("p", "/only/", "http://p"));
+    app.push_well("one").await;
+    for number in 0..25 {
+        let name = format!("o{number}");
+        let document = oas(&name, &format!("/{name}/"), "http://o");
+        app.repo.write(&format!("{name}.json"), document);
+    }
+    app.repo.commit("many");
+    let notes = notes(&app).await;
+    assert_eq!(notes.len(), 21);
+    assert_eq!(notes[20], "the gateway's own schema says 5 things more");
+    app.finish().await;
+}
