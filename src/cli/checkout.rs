@@ -11,14 +11,17 @@ use anyhow::Context;
 use super::validate::collect;
 use crate::{
     git::Selection,
-    manifest::{Checked, Environment, Ignored, Limits, Problem, Search, SourceFile},
+    manifest::{
+        self, Checked, Environment, Ignored, Limits, Manifests, Options, Problem, Search,
+        SourceFile,
+    },
 };
 
 /// Files by their paths from the repository's root, as manifests name each other.
 pub(super) struct Checkout {
     root: PathBuf,
     pub files: Vec<SourceFile>,
-    pub further: Vec<SourceFile>,
+    further: Vec<SourceFile>,
     /// The folders that were asked for.
     pub folders: Vec<String>,
     /// What each file is called by whoever asked.
@@ -86,8 +89,39 @@ impl Checkout {
         parts.collect::<Vec<_>>().join("/")
     }
 
+    /// Reads the manifests, with what they name, and calls every file as whoever asked calls it.
+    pub fn check(&mut self, options: &mut Options) -> Checked {
+        let searched = self.complete(&options.environment, &options.limits);
+        options.folders.clone_from(&self.folders);
+        options.further = std::mem::take(&mut self.further);
+        let mut checked = manifest::check(&self.files, options);
+        // What comes of files that are not all there is nobody's wish.
+        if let Err(problem) = searched {
+            checked.problems = vec![problem];
+        }
+        self.name_all(&mut checked);
+        checked
+    }
+
+    /// The same for whoever needs all of them to be right.
+    pub fn read(&mut self, options: &mut Options) -> anyhow::Result<Manifests> {
+        let Checked {
+            manifests,
+            problems,
+        } = self.check(options);
+        if problems.is_empty() {
+            return Ok(manifests);
+        }
+        let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        anyhow::bail!(
+            "{} problems of the manifests:\n{}",
+            problems.len(),
+            lines.join("\n")
+        );
+    }
+
     /// Looks for what the files, and the stack, name.
-    pub fn complete(&mut self, environment: &Environment, limits: &Limits) -> Result<(), Problem> {
+    fn complete(&mut self, environment: &Environment, limits: &Limits) -> Result<(), Problem> {
         let mut search = Search::new(environment.clone(), limits.clone());
         loop {
             let named = search.next(&self.files)?;
@@ -136,8 +170,7 @@ impl Checkout {
         }
     }
 
-    /// Calls every file as whoever asked calls it.
-    pub fn name_all(&self, checked: &mut Checked) {
+    fn name_all(&self, checked: &mut Checked) {
         let Checked {
             manifests,
             problems,

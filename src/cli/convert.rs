@@ -86,27 +86,9 @@ impl Convert {
         self.from.refuse_others(&checkout.files)?;
         let mut options = manifest::Options {
             keyless: manifest::Keyless::Allowed,
-            folders: checkout.folders.clone(),
             ..manifest::Options::default()
         };
-        if let Err(problem) = checkout.complete(&options.environment, &options.limits) {
-            anyhow::bail!("{problem}");
-        }
-        options.further = std::mem::take(&mut checkout.further);
-        let mut checked = manifest::check(&checkout.files, &options);
-        checkout.name_all(&mut checked);
-        let manifest::Checked {
-            manifests: read,
-            problems,
-        } = checked;
-        if !problems.is_empty() {
-            let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
-            anyhow::bail!(
-                "{} problems of the manifests:\n{}",
-                problems.len(),
-                lines.join("\n")
-            );
-        }
+        let read = checkout.read(&mut options)?;
         let converted = write::converted(&read.desired, &options);
         let folder = Folder::open(&self.into)?;
         let written: Vec<(Manifest, Outcome)> = converted

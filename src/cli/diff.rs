@@ -52,24 +52,7 @@ impl Diff {
             secrets: known.map(Iterator::collect),
             ..app.manifest_options(&target, checkout.folders.clone())
         };
-        if let Err(problem) = checkout.complete(&options.environment, &options.limits) {
-            anyhow::bail!("{problem}");
-        }
-        options.further = std::mem::take(&mut checkout.further);
-        let mut checked = manifest::check(&checkout.files, &options);
-        checkout.name_all(&mut checked);
-        let manifest::Checked {
-            manifests: read,
-            problems,
-        } = checked;
-        if !problems.is_empty() {
-            let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
-            anyhow::bail!(
-                "{} problems of the manifests:\n{}",
-                problems.len(),
-                lines.join("\n")
-            );
-        }
+        let read = checkout.read(&mut options)?;
         if !read.unreadable.is_empty() {
             let lines: Vec<String> = read.unreadable.into_iter().collect();
             anyhow::bail!("{}", lines.join("\n"));

@@ -50,15 +50,7 @@ impl Validate {
     pub fn run(self, invocation: &Invocation) -> anyhow::Result<Exit> {
         let (mut checkout, mut options) = self.files(invocation)?;
         options.now = jiff::Timestamp::from_microsecond(crate::app::now()).ok();
-        let searched = checkout.complete(&options.environment, &options.limits);
-        options.folders.clone_from(&checkout.folders);
-        options.further = std::mem::take(&mut checkout.further);
-        let mut checked = manifest::check(&checkout.files, &options);
-        // What comes of files that are not all there is nobody's wish.
-        if let Err(problem) = searched {
-            checked.problems = vec![problem];
-        }
-        checkout.name_all(&mut checked);
+        let checked = checkout.check(&mut options);
         match invocation.output {
             Format::Text => print(&checked, checkout.files.len()),
             Format::Json => output::json(&to_json(&checked))?,
