@@ -20,8 +20,7 @@ impl Schema {
     pub fn run(self, _invocation: &Invocation) -> anyhow::Result<Exit> {
         let Some(schema) = schema::json_schema(self.kind.as_deref()) else {
             let kind = self.kind.unwrap_or_default();
-            let names: Vec<String> = schema::kinds().into_iter().map(str::to_owned).collect();
-            anyhow::bail!("{}", super::unknown("kind", &kind, names.iter()));
+            anyhow::bail!("{}", schema::no_kind(&kind));
         };
         output::json(&schema)?;
         Ok(Exit::Done)

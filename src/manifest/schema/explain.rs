@@ -85,12 +85,17 @@ fn native(name: &str) -> Result<&'static Native, String> {
     {
         return Ok(native);
     }
+    Err(no_kind(name))
+}
+
+/// What to say of a kind that does not exist.
+pub fn no_kind(name: &str) -> String {
     let names = kinds();
     let hint = checks::nearest(name, &names).map_or_else(
         || format!("; there are {}", names.join(", ")),
         |nearest| format!("; did you mean {nearest}?"),
     );
-    Err(format!("there is no kind {name}{hint}"))
+    format!("there is no kind {name}{hint}")
 }
 
 /// The object in a place, or in the items of the list or map there; and whether names come before

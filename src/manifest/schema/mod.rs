@@ -11,7 +11,7 @@ mod openapi;
 mod operator;
 mod policy;
 
-pub use explain::{Explained, explain};
+pub use explain::{Explained, explain, no_kind};
 pub use json::json_schema;
 
 pub(super) use check::{Unknown, check, is_address};
