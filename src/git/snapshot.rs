@@ -168,14 +168,12 @@ pub(super) fn files(
         limits,
         watch,
     };
-    let id = object_id(revision, watch)?;
-    let data = objects.data(id, gix::objs::Kind::Commit, MAX_COMMIT_BYTES)?;
-    let commit = gix::objs::CommitRef::from_bytes(&data, id.kind()).map_err(doubt)?;
+    let root = objects.root(revision)?;
     let selection = Selection::default();
     let mut walk = Walk {
         objects,
         selection: &selection,
-        root: commit.tree(),
+        root,
         below: 0,
         entries: 0,
         bytes: 0,
@@ -206,16 +204,14 @@ pub(super) fn present(
         limits,
         watch,
     };
-    let id = object_id(revision, watch)?;
-    let data = objects.data(id, gix::objs::Kind::Commit, MAX_COMMIT_BYTES)?;
-    let commit = gix::objs::CommitRef::from_bytes(&data, id.kind()).map_err(doubt)?;
+    let root = objects.root(revision)?;
     let mut folders: BTreeMap<&str, Option<BTreeSet<Vec<u8>>>> = BTreeMap::new();
     let mut found = BTreeSet::new();
     for path in paths {
         watch.check()?;
         let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
         if !folders.contains_key(folder) {
-            folders.insert(folder, objects.names(commit.tree(), folder)?);
+            folders.insert(folder, objects.names(root, folder)?);
         }
         let names = folders.get(folder).and_then(Option::as_ref);
         if names.is_some_and(|names| names.contains(name.as_bytes())) {
@@ -252,6 +248,14 @@ struct Objects<'a> {
 }
 
 impl Objects<'_> {
+    /// The tree of a commit.
+    fn root(&self, revision: &Revision) -> Result<ObjectId, Fault> {
+        let id = object_id(revision, self.watch)?;
+        let data = self.data(id, gix::objs::Kind::Commit, MAX_COMMIT_BYTES)?;
+        let commit = gix::objs::CommitRef::from_bytes(&data, id.kind()).map_err(doubt)?;
+        Ok(commit.tree())
+    }
+
     fn header(&self, id: ObjectId) -> Result<gix::odb::find::Header, Fault> {
         self.repository.find_header(id).map_err(doubt)
     }
