@@ -941,6 +941,44 @@ fn a_generated_config_map_is_the_file_that_it_is_made_of() {
     assert_eq!(read.ignored.len(), 1, "{:?}", ignored(&read));
 }
 
+#[test]
+fn a_document_in_a_config_map_is_filled_after_it_was_parsed() {
+    let resource = "apiVersion: tyk.tyk.io/v1alpha1
+kind: TykOasApiDefinition
+metadata: { name: orders }
+spec: { tykOAS: { configmapRef: { name: orders, keyName: doc.yaml } } }
+";
+    let repository = |values: &'static str| {
+        [
+            (
+                "k/kustomization.yaml",
+                "resources: [api.yaml]\nconfigMapGenerator:\n- { name: orders, files: [doc.yaml] }\n",
+            ),
+            ("k/api.yaml", resource),
+            ("k/doc.yaml", OAS),
+            ("env/base.yaml", values),
+        ]
+    };
+    let environment = values(&["env/base.yaml"]);
+    // As text it would be a map in a place for none.
+    let good = "orders: { url: 'http://a/b: c' }\nstage: dev\nstrip: true\n";
+    let read = read_stack("k", &repository(good), &environment).unwrap();
+    let made = read.desired.values().next().unwrap();
+    let own = &made.body["x-tyk-api-gateway"];
+    assert_eq!(own["upstream"]["url"], "http://a/b: c");
+    assert_eq!(own["server"]["listenPath"]["strip"], true);
+    let found = shown(read_stack(
+        "k",
+        &repository("stage: dev\nstrip: true\n"),
+        &environment,
+    ));
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert!(
+        found[0].contains("there is no value orders.url"),
+        "{found:#?}"
+    );
+}
+
 fn arbitrary_text() -> impl Strategy<Value = String> {
     let word = prop::sample::select(vec![
         "resources",
