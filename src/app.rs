@@ -174,7 +174,11 @@ pub struct CheckpointSink {
 #[derive(Debug)]
 pub enum Keeps {
     File(PathBuf),
-    Git { repository: PathBuf, branch: String },
+    /// On this machine or on a Git host.
+    Git {
+        remote: Remote,
+        branch: BranchName,
+    },
     Webhook(Webhook),
 }
 
@@ -639,27 +643,37 @@ async fn audit(config: &Config, store: &Store) -> anyhow::Result<Audit> {
     let sinks = sinks
         .iter()
         .map(|(name, sink)| {
-            let keeps =
-                match sink {
-                    config::CheckpointSink::File(path) => Keeps::File(path.clone()),
-                    config::CheckpointSink::Git { repository, branch } => Keeps::Git {
-                        repository: repository.clone(),
-                        branch: branch.clone(),
-                    },
-                    config::CheckpointSink::Webhook { address, key } => Keeps::Webhook(
-                        Webhook::new(sender.clone(), address.url().clone(), key.clone()),
-                    ),
-                };
-            Arc::new(CheckpointSink {
-                name: format!("audit.sink.{name}"),
-                keeps,
-            })
+            let name = format!("audit.sink.{name}");
+            let keeps = keeps(sink, &sender).with_context(|| name.clone())?;
+            Ok(Arc::new(CheckpointSink { name, keeps }))
         })
-        .collect();
+        .collect::<anyhow::Result<_>>()?;
     Ok(Audit {
         signing_key,
         previous_signing_key: previous_signing_key.clone(),
         sinks,
+    })
+}
+
+fn keeps(sink: &config::CheckpointSink, sender: &Sender) -> anyhow::Result<Keeps> {
+    Ok(match sink {
+        config::CheckpointSink::File(path) => Keeps::File(path.clone()),
+        config::CheckpointSink::Git {
+            repository,
+            token,
+            branch,
+        } => Keeps::Git {
+            remote: Remote {
+                location: Location::parse(repository.as_str())?,
+                token: token.clone(),
+            },
+            branch: branch.as_str().parse()?,
+        },
+        config::CheckpointSink::Webhook { address, key } => Keeps::Webhook(Webhook::new(
+            sender.clone(),
+            address.url().clone(),
+            key.clone(),
+        )),
     })
 }
 

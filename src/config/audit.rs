@@ -2,14 +2,16 @@
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
-use secrecy::{ExposeSecret, SecretSlice};
+use secrecy::{ExposeSecret, SecretSlice, SecretString};
 
 use super::{
     Name,
     notify::{Address, address, signing_key},
     reader::{Field, NamedSections, Read, Section},
+    repository::RepositoryUrl,
+    stack::{branch_name, built_in},
 };
-use crate::domain::audit::checkpoint::SigningKey;
+use crate::{domain::audit::checkpoint::SigningKey, webhook::RefName};
 
 const DEFAULT_BRANCH: &str = "checkpoints";
 
@@ -27,8 +29,13 @@ pub struct Audit {
 pub enum CheckpointSink {
     /// Appended to.
     File(PathBuf),
-    /// A repository on this machine, each checkpoint a commit on the branch.
-    Git { repository: PathBuf, branch: String },
+    /// A repository on this machine or on a Git host, each checkpoint a commit on the branch.
+    Git {
+        repository: RepositoryUrl,
+        /// May write to the repository.
+        token: Option<SecretString>,
+        branch: RefName,
+    },
     /// Takes `CloudEvents`, signed with the key.
     Webhook {
         address: Address,
@@ -86,31 +93,12 @@ fn sink(section: &Section<'_>) -> Read<CheckpointSink> {
             _ => Err("must be \"file\", \"git\" or \"webhook\""),
         })
     })?;
-    let path = || {
-        let path = section.required("path")?.parse(|path| match path {
-            "" => Err("must not be empty"),
-            path => Ok(path.to_owned()),
-        })?;
-        Ok(section.base_dir().join(path))
-    };
     Ok(match kind {
-        Kind::File => CheckpointSink::File(path()?),
-        Kind::Git => CheckpointSink::Git {
-            repository: path()?,
-            branch: section.or_default("branch", DEFAULT_BRANCH.to_owned(), |field| {
-                field.parse(|branch| {
-                    let is_fit = |letter: char| {
-                        letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_' | '/')
-                    };
-                    let is_good = branch.chars().all(is_fit)
-                        && branch.split('/').all(|part| !part.is_empty())
-                        && !branch.starts_with('-');
-                    is_good
-                        .then(|| branch.to_owned())
-                        .ok_or("must be letters, digits, \"-\", \"_\" and \"/\"")
-                })
-            })?,
-        },
+        Kind::File => {
+            let in_base_dir = |path: &str| filled(path).map(|path| section.base_dir().join(path));
+            CheckpointSink::File(section.required("path")?.parse(in_base_dir)?)
+        }
+        Kind::Git => git(section)?,
         Kind::Webhook => {
             let address = section.required("url").and_then(|field| address(&field));
             let key = section
@@ -122,4 +110,43 @@ fn sink(section: &Section<'_>) -> Read<CheckpointSink> {
             }
         }
     })
+}
+
+fn git(section: &Section<'_>) -> Read<CheckpointSink> {
+    let repository = match (section.field("path"), section.field("url")) {
+        (Some(path), None) => {
+            path.parse(|path| RepositoryUrl::local(filled(path)?, section.base_dir()))
+        }
+        (None, Some(url)) => url.parse(RepositoryUrl::on_a_host),
+        (Some(_), Some(url)) => {
+            Err(url.problem(&"has no use beside path: a repository is in one place"))
+        }
+        (None, None) => Err(section.missing(
+            "path",
+            &"is missing: the folder of a repository on this machine; or give url, the https:// \
+              address of one on a Git host",
+        )),
+    };
+    let token_field = section.field("token");
+    let token = token_field.as_ref().map(Field::worker_secret).transpose();
+    let branch = match section.field("branch") {
+        Some(field) => field.parse(branch_name),
+        None => built_in(section, branch_name(DEFAULT_BRANCH)),
+    };
+    let repository = repository?;
+    if let Some(field) = token_field.filter(|_| repository.is_local_path()) {
+        return Err(field.problem(&"has no use with a local path"));
+    }
+    Ok(CheckpointSink::Git {
+        repository,
+        token: token?,
+        branch: branch?,
+    })
+}
+
+fn filled(path: &str) -> Result<&str, String> {
+    if path.is_empty() {
+        return Err("must not be empty".to_owned());
+    }
+    Ok(path)
 }

@@ -80,7 +80,7 @@ impl RepositoryUrl {
     fn parse(text: &str, base_dir: &Path) -> Result<Self, String> {
         let is_path = text.starts_with('/') || text.starts_with("./") || text.starts_with("../");
         if is_path {
-            return local_path(text, base_dir);
+            return Self::local(text, base_dir);
         }
         if !text.contains("://") {
             return Err(
@@ -88,6 +88,11 @@ impl RepositoryUrl {
                     .to_owned(),
             );
         }
+        Self::on_a_host(text)
+    }
+
+    /// Not a folder of this machine.
+    pub(super) fn on_a_host(text: &str) -> Result<Self, String> {
         let url = parse_url(text)?;
         match url.scheme() {
             "https" => {}
@@ -97,6 +102,17 @@ impl RepositoryUrl {
             _ => return Err("must be an https:// URL or a path".to_owned()),
         }
         Ok(Self(text.to_owned()))
+    }
+
+    /// `..` parts stay: what they lead to is for the file system to say, which knows about links.
+    pub(super) fn local(text: &str, base_dir: &Path) -> Result<Self, String> {
+        let absolute =
+            std::path::absolute(base_dir.join(text)).map_err(|error| error.to_string())?;
+        absolute
+            .into_os_string()
+            .into_string()
+            .map(Self)
+            .map_err(|_| "the path is not UTF-8".to_owned())
     }
 
     /// What hosts call the repository, as far as the URL tells.
@@ -192,14 +208,4 @@ fn read_status(section: &Section<'_>) -> Read<Option<CommitStatuses>> {
         token: token?,
         api: api?,
     }))
-}
-
-/// `..` parts stay: what they lead to is for the file system to say, which knows about links.
-fn local_path(text: &str, base_dir: &Path) -> Result<RepositoryUrl, String> {
-    let absolute = std::path::absolute(base_dir.join(text)).map_err(|error| error.to_string())?;
-    absolute
-        .into_os_string()
-        .into_string()
-        .map(RepositoryUrl)
-        .map_err(|_| "the path is not UTF-8".to_owned())
 }

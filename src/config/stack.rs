@@ -371,7 +371,7 @@ fn read_secrets(field: &Field<'_>) -> Read<BTreeMap<String, SecretSource>> {
     secrets.into_iter().collect()
 }
 
-fn branch_name(text: &str) -> Result<RefName, String> {
+pub(super) fn branch_name(text: &str) -> Result<RefName, String> {
     if text.starts_with("refs/") {
         return Err("is the short name of a branch, like \"main\", without refs/heads/".to_owned());
     }
@@ -491,6 +491,6 @@ impl Patterns {
     }
 }
 
-fn built_in<T, E: fmt::Display>(section: &Section<'_>, value: Result<T, E>) -> Read<T> {
+pub(super) fn built_in<T, E: fmt::Display>(section: &Section<'_>, value: Result<T, E>) -> Read<T> {
     value.map_err(|error| section.problem(&error))
 }

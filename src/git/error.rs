@@ -1,4 +1,5 @@
-//! What can go wrong while files are read from Git. No message holds a credential.
+//! What can go wrong while files are read from Git or checkpoints are kept in it. No message holds
+//! a credential.
 
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ pub enum Error {
     #[error("{repository} cannot be reached: {detail}")]
     Unreachable { repository: String, detail: String },
 
-    #[error("{repository} was not read within {after:?}")]
+    #[error("{repository} took longer than {after:?}")]
     TimedOut { repository: String, after: Duration },
 
     #[error("reading {repository} was given up by the caller")]
@@ -29,6 +30,20 @@ pub enum Error {
         status: u16,
         has_token: bool,
     },
+
+    #[error("{repository} refuses commits of ours (HTTP {status}); {}", unwritable_hint(*.has_token))]
+    Unwritable {
+        repository: String,
+        status: u16,
+        has_token: bool,
+    },
+
+    /// The host's own words, as far as they fit.
+    #[error("{repository} did not take the commit: {detail}")]
+    NotTaken { repository: String, detail: String },
+
+    #[error("nothing could be committed to {repository}: {detail}")]
+    NotCommitted { repository: String, detail: String },
 
     #[error(
         "{repository} does not exist for us (HTTP {status}); many hosts answer so when the token is missing or may not read it"
@@ -86,8 +101,8 @@ pub enum Error {
     #[error("the cache of {repository} cannot be used: {detail}")]
     Cache { repository: String, detail: String },
 
-    /// A defect of ours or of a library, kept inside this one reading.
-    #[error("reading {repository} failed inside: {detail}")]
+    /// A defect of ours or of a library, kept inside this one call.
+    #[error("{repository} failed inside of us: {detail}")]
     Internal { repository: String, detail: String },
 }
 
@@ -100,6 +115,7 @@ pub enum Bound {
     Pack,
     Object,
     Refs,
+    Push,
 }
 
 impl Error {
@@ -117,6 +133,9 @@ impl Error {
             | Self::Cache { .. } => true,
             Self::Status { status, .. } => *status >= 500 || *status == 408,
             Self::Refused { .. }
+            | Self::Unwritable { .. }
+            | Self::NotTaken { .. }
+            | Self::NotCommitted { .. }
             | Self::RepositoryMissing { .. }
             | Self::Redirected { .. }
             | Self::ObjectFormat { .. }
@@ -140,6 +159,7 @@ impl std::fmt::Display for Bound {
             Self::Pack => "the bytes of the pack",
             Self::Object => "the bytes of one object",
             Self::Refs => "the bytes of the list of branches",
+            Self::Push => "the bytes of what it answers to a commit",
         })
     }
 }
@@ -149,6 +169,14 @@ fn refused_hint(has_token: bool) -> &'static str {
         "the token is wrong, has run out, or may not read this repository"
     } else {
         "give a `token` that may read this repository"
+    }
+}
+
+fn unwritable_hint(has_token: bool) -> &'static str {
+    if has_token {
+        "the token is wrong, has run out, or may not write to this repository"
+    } else {
+        "give a `token` that may write to this repository"
     }
 }
 

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use base64::Engine;
+use gix::protocol::transport::Protocol;
 use gix::protocol::transport::client::blocking_io::http::{
     GetResponse, Http, PostBodyDataKind, PostResponse, Transport,
 };
@@ -52,6 +53,7 @@ pub(super) struct Watch {
     failure: Mutex<Option<Error>>,
 }
 
+#[derive(Clone)]
 pub(super) struct Time {
     pub(super) deadline: Instant,
     /// For the message only.
@@ -78,6 +80,16 @@ impl Watch {
         }
     }
 
+    /// The same operation, with the bytes of one of its parts counted by themselves.
+    pub(super) fn part(&self, bytes: (Bound, u64)) -> Self {
+        Self::new(
+            self.repository(),
+            self.token.clone(),
+            self.time.clone(),
+            bytes,
+        )
+    }
+
     pub(super) fn repository(&self) -> String {
         self.repository.clone()
     }
@@ -100,7 +112,7 @@ impl Watch {
     }
 
     /// What an error of gix means.
-    pub(super) fn explain(&self, error: &gix::Error) -> Fault {
+    pub(super) fn explain(&self, error: &(dyn std::error::Error + 'static)) -> Fault {
         let known = self
             .failure
             .lock()
@@ -120,6 +132,11 @@ impl Watch {
             repository: self.repository(),
             after: self.time.timeout,
         }
+    }
+
+    /// Words of the host, fit to be shown.
+    pub(super) fn words(&self, text: &str) -> String {
+        plain(&self.scrub(text))
     }
 
     /// A host may echo what we sent; a credential goes no further than here.
@@ -152,7 +169,12 @@ impl Watch {
     }
 }
 
-pub(super) fn transport(client: Client, watch: Arc<Watch>, url: gix::Url) -> Transport<Wire> {
+pub(super) fn transport(
+    client: Client,
+    watch: Arc<Watch>,
+    url: gix::Url,
+    version: Protocol,
+) -> Transport<Wire> {
     let authorization = watch.token.as_ref().and_then(|token| {
         let mut value =
             HeaderValue::try_from(format!("Basic {}", basic(token.expose_secret()))).ok()?;
@@ -164,7 +186,7 @@ pub(super) fn transport(client: Client, watch: Arc<Watch>, url: gix::Url) -> Tra
         authorization,
         watch,
     };
-    Transport::new_http(wire, url, gix::protocol::transport::Protocol::V2, false)
+    Transport::new_http(wire, url, version, false)
 }
 
 pub(super) struct Wire {
@@ -356,8 +378,12 @@ fn redirect_target(response: &Response, watch: &Watch) -> String {
         return "an address that is none".to_owned();
     }
     let text = target.as_str();
-    let text = text.strip_suffix("/info/refs").unwrap_or(text);
-    watch.scrub(&plain(text))
+    let appended = ["/info/refs", "/git-receive-pack"];
+    let text = appended
+        .iter()
+        .find_map(|end| text.strip_suffix(end))
+        .unwrap_or(text);
+    watch.words(text)
 }
 
 pub(super) struct RequestBody(Arc<Mutex<Exchange>>);

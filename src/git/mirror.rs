@@ -15,9 +15,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 use gix::progress::Discard;
-use gix::protocol::handshake::Ref;
 use gix::protocol::ls_refs::RefPrefixes;
-use gix::protocol::transport::Service;
+use gix::protocol::transport::{Protocol, Service};
 use gix::remote::Direction;
 use gix::remote::fetch::{Shallow, Tags};
 use reqwest::blocking::Client;
@@ -26,11 +25,13 @@ use url::Url;
 
 use super::error::{Bound, Error, Fault, one_line};
 use super::http::{self, Time, Watch};
+use super::push::{self, Push};
+use super::record::{self, Records};
 use super::snapshot::{self, File, Problem, Snapshot, doubt};
 use super::{BranchName, Limits, Location, Remote, RepoPath, Selection};
 use crate::domain::revision::Revision;
 
-/// Reads repositories. Cheap to clone; clones share caches, locks and connections.
+/// Reads repositories, and keeps checkpoints in them. Cheap to clone; clones share caches, locks and connections.
 #[derive(Clone)]
 pub struct Mirrors(Arc<Inner>);
 
@@ -44,6 +45,8 @@ struct Inner {
 
 /// A list of branches is small; a host that sends more than this is not a Git host.
 const MAX_REFS_BYTES: u64 = 16 * 1024 * 1024;
+/// What a host says to a push: all its refs, and what became of ours.
+const MAX_PUSH_BYTES: u64 = 16 * 1024 * 1024;
 /// The only ref of a cache. What it points to is offered to the host as already known.
 const LAST_FETCHED: &str = "refs/cache/last";
 
@@ -128,6 +131,36 @@ impl Mirrors {
         .await
     }
 
+    /// Makes each of these a commit on the end of a branch, in their order: all of them or none, and
+    /// what is there already not once more. A branch that is not there is made, and none is ever
+    /// moved to anything but what follows from where it is.
+    pub async fn record(
+        &self,
+        remote: &Remote,
+        branch: &BranchName,
+        records: Records,
+    ) -> Result<(), Error> {
+        let inner = Arc::clone(&self.0);
+        let branch = branch.clone();
+        let bytes = (Bound::Pack, self.0.limits.max_pack_bytes);
+        self.0
+            .run(
+                remote,
+                bytes,
+                self.0.lock_of(remote),
+                move |remote, watch| {
+                    let done = match &remote.location {
+                        Location::Http { url } => inner.push(url, &branch, &records, watch),
+                        Location::Local { path } => inner
+                            .open_local(path, watch)
+                            .and_then(|to| record::on_branch(&to, &branch, &records, watch)),
+                    };
+                    done.map_err(|fault| settle(fault, &remote, watch))
+                },
+            )
+            .await
+    }
+
     /// Reads something at a revision, which is fetched from the host if the cache does not have
     /// it yet.
     async fn at<T: Send + 'static>(
@@ -138,19 +171,20 @@ impl Mirrors {
     ) -> Result<T, Error> {
         let inner = Arc::clone(&self.0);
         let revision = revision.clone();
-        let lock = match &remote.location {
-            Location::Http { url } => Some(self.0.lock(&cache_name(url))),
-            Location::Local { .. } => None,
-        };
         let bytes = (Bound::Pack, self.0.limits.max_pack_bytes);
         self.0
-            .run(remote, bytes, lock, move |remote, watch| {
-                let found = match &remote.location {
-                    Location::Http { url } => inner.cached(url, &revision, watch, read),
-                    Location::Local { path } => inner.local(path, &revision, watch, read),
-                };
-                found.map_err(|fault| settle(fault, &remote, watch))
-            })
+            .run(
+                remote,
+                bytes,
+                self.0.lock_of(remote),
+                move |remote, watch| {
+                    let found = match &remote.location {
+                        Location::Http { url } => inner.cached(url, Some(&revision), watch, read),
+                        Location::Local { path } => inner.local(path, &revision, watch, read),
+                    };
+                    found.map_err(|fault| settle(fault, &remote, watch))
+                },
+            )
             .await
     }
 }
@@ -203,9 +237,13 @@ impl Inner {
         })
     }
 
-    fn lock(&self, cache: &str) -> Arc<tokio::sync::Mutex<()>> {
+    /// `None`: there is no cache to be locked.
+    fn lock_of(&self, remote: &Remote) -> Option<Arc<tokio::sync::Mutex<()>>> {
+        let Location::Http { url } = &remote.location else {
+            return None;
+        };
         let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(locks.entry(cache.to_owned()).or_default())
+        Some(Arc::clone(locks.entry(cache_name(url)).or_default()))
     }
 
     fn client(&self, watch: &Watch) -> Result<Client, Error> {
@@ -227,7 +265,7 @@ impl Inner {
         watch: &Arc<Watch>,
     ) -> Result<Option<Revision>, Fault> {
         let client = self.client(watch)?;
-        let mut transport = http::transport(client, Arc::clone(watch), git_url(url)?);
+        let mut transport = http::transport(client, Arc::clone(watch), git_url(url)?, Protocol::V2);
         let explain = |error: gix::Error| watch.explain(&error);
         let handshake = gix::protocol::handshake(
             &mut transport,
@@ -237,15 +275,7 @@ impl Inner {
             &mut Discard,
         )
         .map_err(explain)?;
-        let format = handshake
-            .capabilities
-            .capability("object-format")
-            .and_then(|capability| capability.value().map(ToOwned::to_owned));
-        if format.is_some_and(|format| format != "sha1") {
-            return Err(Fault::Final(Error::ObjectFormat {
-                repository: watch.repository(),
-            }));
-        }
+        push::refuse_other_ids(&handshake, watch)?;
         let full_ref = branch.full_ref();
         // An old server has listed everything already.
         let refs = if let Some(refs) = handshake.refs {
@@ -258,29 +288,59 @@ impl Inner {
                 .invoke_blocking(&mut transport, &mut Discard, false)
                 .map_err(explain)?
         };
-        for found in refs {
-            let (Ref::Direct {
-                full_ref_name,
-                object,
-            }
-            | Ref::Symbolic {
-                full_ref_name,
-                object,
-                ..
-            }
-            | Ref::Peeled {
-                full_ref_name,
-                object,
-                ..
-            }) = found
-            else {
-                continue;
-            };
-            if full_ref_name == full_ref.as_bytes() {
-                return Ok(Some(revision_of(object)?));
-            }
+        let head = push::target_of(&full_ref, refs);
+        head.map(revision_of).transpose()
+    }
+
+    /// A host that refuses is asked where the branch is now: if it moved in between, it is followed
+    /// there, once.
+    fn push(
+        &self,
+        url: &Url,
+        branch: &BranchName,
+        records: &Records,
+        watch: &Arc<Watch>,
+    ) -> Result<(), Fault> {
+        let first = self.begin_push(url, branch, watch)?;
+        let head = first.head();
+        let Err(refusal) = self.push_onto(first, url, records, watch)? else {
+            return Ok(());
+        };
+        let second = self.begin_push(url, branch, watch)?;
+        if second.head() == head {
+            return Err(refusal.into());
         }
-        Ok(None)
+        self.push_onto(second, url, records, watch)?
+            .map_err(Fault::Final)
+    }
+
+    fn begin_push(
+        &self,
+        url: &Url,
+        branch: &BranchName,
+        watch: &Arc<Watch>,
+    ) -> Result<Push, Fault> {
+        let part = Arc::new(watch.part((Bound::Push, MAX_PUSH_BYTES)));
+        Push::begin(self.client(watch)?, git_url(url)?, branch, part)
+    }
+
+    /// The inner error is the host's refusal.
+    fn push_onto(
+        &self,
+        push: Push,
+        url: &Url,
+        records: &Records,
+        watch: &Arc<Watch>,
+    ) -> Result<Result<(), Error>, Fault> {
+        let head = push.head();
+        let revision = head.map(revision_of).transpose()?;
+        let commits = self.cached(url, revision.as_ref(), watch, |repository, watch| {
+            record::in_memory(repository, head, records, watch)
+        })?;
+        match commits {
+            Some(commits) => push.send(&commits),
+            None => Ok(Ok(())),
+        }
     }
 
     fn local_head(
@@ -324,10 +384,11 @@ impl Inner {
         })
     }
 
+    /// `None`: nothing of the repository is needed.
     fn cached<T>(
         &self,
         url: &Url,
-        revision: &Revision,
+        revision: Option<&Revision>,
         watch: &Arc<Watch>,
         read: impl Fn(&gix::Repository, &Watch) -> Result<T, Fault>,
     ) -> Result<T, Fault> {
@@ -343,7 +404,9 @@ impl Inner {
         let folder = self.root.join(format!("{name}.git"));
         let attempt = || {
             let repository = self.open_cache(&folder, revision, watch)?;
-            if !has(&repository, revision, watch)? {
+            if let Some(revision) = revision
+                && !has(&repository, revision, watch)?
+            {
                 self.fetch(&repository, url, revision, watch)?;
             }
             read(&repository, watch)
@@ -367,7 +430,7 @@ impl Inner {
     fn open_cache(
         &self,
         folder: &Path,
-        revision: &Revision,
+        revision: Option<&Revision>,
         watch: &Watch,
     ) -> Result<gix::Repository, Fault> {
         if folder.exists() {
@@ -377,7 +440,11 @@ impl Inner {
             let is_worn_out =
                 wear.packs >= self.limits.max_packs || wear.bytes / 2 > self.limits.max_pack_bytes;
             // A revision that is there needs no fetch, and so no new cache.
-            if !is_worn_out || has(&repository, revision, watch)? {
+            let needs_fetch = match revision {
+                Some(revision) => !has(&repository, revision, watch)?,
+                None => false,
+            };
+            if !is_worn_out || !needs_fetch {
                 return Ok(repository);
             }
             tracing::info!(
@@ -411,7 +478,7 @@ impl Inner {
         watch: &Arc<Watch>,
     ) -> Result<(), Fault> {
         let client = self.client(watch)?;
-        let transport = http::transport(client, Arc::clone(watch), git_url(url)?);
+        let transport = http::transport(client, Arc::clone(watch), git_url(url)?, Protocol::V2);
         let explain = |error: gix::Error| self.explain_fetch(&error, revision, watch);
         // Without any prefix the host would list all its refs, pull requests included. This
         // one matches none: the wanted commit is named by its id.

@@ -1,11 +1,11 @@
 //! Reads the files under a path at a commit, from a Git host over HTTPS or from a
-//! repository on this machine.
+//! repository on this machine, and keeps checkpoints in one.
 //!
 //! There is never a work tree: files are read out of the object database of a bare, shallow
 //! cache. So checkout filters, hooks, submodules, symbolic links and file names cannot do
-//! anything here. A local repository is read in place and not written to, but for the one that
-//! [`record`] is given to keep checkpoints in. Nothing is taken
-//! from the environment or from the user's Git configuration, and no other program is run.
+//! anything here. A local repository is read in place. Nothing is written to any, but for the
+//! branch that [`Mirrors::record`] is given to keep checkpoints on, and that one only grows. Nothing
+//! is taken from the environment or from the user's Git configuration, and no other program is run.
 //!
 //! Everything is bounded: time, bytes on the wire, the size of objects, files, folders. What
 //! a person can mend in the repository (a symbolic link, a submodule, a file too large) is a
@@ -21,6 +21,7 @@ mod http;
 mod location;
 mod mirror;
 mod name;
+mod push;
 mod record;
 mod selection;
 mod snapshot;
@@ -29,11 +30,11 @@ pub use error::{Bound, Error};
 pub use location::{Location, LocationError};
 pub use mirror::Mirrors;
 pub use name::{BranchName, BranchNameError, RepoPath, RepoPathError};
-pub use record::{Record, Unrecorded, record};
+pub use record::{Record, Records};
 pub use selection::{Selection, SelectionError};
 pub use snapshot::{File, Person, Problem, Reason, Signature, Snapshot};
 
-/// A repository and what is needed to read it. Comes from configuration only.
+/// A repository and what is needed to read it, or to write to it. Comes from configuration only.
 #[derive(Debug, Clone)]
 pub struct Remote {
     pub location: Location,

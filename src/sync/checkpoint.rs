@@ -31,7 +31,7 @@ use crate::{
         },
         canonical::Digest,
     },
-    git::{self, Record},
+    git::{Record, Records},
     store::{self, CheckState, EventFilter, Head, KeptCheckpoint, SinkChange, Verification, Walk},
 };
 
@@ -438,9 +438,6 @@ async fn deliver(
     let Some(last) = pending.last() else {
         return Err("there is nothing to send".to_owned());
     };
-    let blocking = |done: Result<Result<(), String>, tokio::task::JoinError>| {
-        done.unwrap_or_else(|stopped| Err(stopped.to_string()))
-    };
     match &sink.keeps {
         Keeps::File(path) => {
             let path = path.clone();
@@ -452,14 +449,14 @@ async fn deliver(
             let done = tokio::task::spawn_blocking(move || {
                 append(&path, &notes).map_err(|error| format!("{}: {error}", path.display()))
             });
-            blocking(done.await)?;
+            done.await
+                .unwrap_or_else(|stopped| Err(stopped.to_string()))?;
             Ok(last.number)
         }
-        Keeps::Git { repository, branch } => {
-            let records: Vec<Record> = pending
+        Keeps::Git { remote, branch } => {
+            let each = pending
                 .iter()
                 .map(|checkpoint| Record {
-                    file: GIT_FILE,
                     content: checkpoint.note.clone(),
                     message: format!(
                         "Checkpoint {}: {} events\n",
@@ -468,11 +465,11 @@ async fn deliver(
                     at: checkpoint.at / 1_000_000,
                 })
                 .collect();
-            let (repository, branch) = (repository.clone(), branch.clone());
-            let done = tokio::task::spawn_blocking(move || {
-                git::record(&repository, &branch, &records).map_err(|error| error.to_string())
-            });
-            blocking(done.await)?;
+            let file = GIT_FILE;
+            app.mirrors
+                .record(remote, branch, Records { file, each })
+                .await
+                .map_err(|error| error.to_string())?;
             Ok(last.number)
         }
         Keeps::Webhook(webhook) => {

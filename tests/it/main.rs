@@ -29,6 +29,7 @@ mod notify;
 mod operator;
 mod ownership;
 mod plan;
+mod push;
 mod queue;
 mod receiver;
 mod reclaim;

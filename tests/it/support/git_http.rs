@@ -1,8 +1,9 @@
-//! A Git host over smart HTTP on this machine: a thin layer around `git upload-pack`, and
-//! the counter that tells what a client really asked for.
+//! A Git host over smart HTTP on this machine: a thin layer around `git upload-pack` and
+//! `git receive-pack`, and the counter that tells what a client really asked for.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -28,6 +29,8 @@ struct Host {
     repository: PathBuf,
     token: Option<String>,
     requests: Mutex<Vec<Request>>,
+    before_push: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+    is_deaf: AtomicBool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +41,9 @@ pub enum Request {
     Handshake,
     ListRefs,
     Fetch,
+    /// The first step of a push.
+    Offer,
+    Push,
 }
 
 impl GitHttp {
@@ -47,10 +53,13 @@ impl GitHttp {
             repository: repository.to_owned(),
             token: token.map(ToOwned::to_owned),
             requests: Mutex::default(),
+            before_push: Mutex::default(),
+            is_deaf: AtomicBool::default(),
         });
         let router = Router::new()
             .route("/repo.git/info/refs", get(info_refs))
             .route("/repo.git/git-upload-pack", post(upload_pack))
+            .route("/repo.git/git-receive-pack", post(receive_pack))
             .with_state(Arc::clone(&host));
         let (address, server) = serve(router);
         Self {
@@ -62,6 +71,16 @@ impl GitHttp {
 
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Done once, after the next client was told where the branches are and before its push.
+    pub fn before_push(&self, act: impl FnOnce() + Send + 'static) {
+        *self.host.before_push.lock().unwrap() = Some(Box::new(act));
+    }
+
+    /// The next push is taken, and whoever sent it does not hear of it.
+    pub fn lose_the_next_answer(&self) {
+        self.host.is_deaf.store(true, Ordering::Relaxed);
     }
 
     /// Every request so far, in order.
@@ -108,20 +127,21 @@ async fn info_refs(
     if let Some(refusal) = host.refuses(&headers) {
         return refusal;
     }
-    if service != "git-upload-pack" {
-        return StatusCode::FORBIDDEN.into_response();
-    }
-    host.note(Request::Handshake);
+    let (program, request) = match service.as_str() {
+        "git-upload-pack" => ("upload-pack", Request::Handshake),
+        "git-receive-pack" => ("receive-pack", Request::Offer),
+        _ => return StatusCode::FORBIDDEN.into_response(),
+    };
+    host.note(request);
     let mut answer = Vec::new();
     let protocol = protocol(&headers);
     if protocol != "version=2" {
-        answer.extend_from_slice(b"001e# service=git-upload-pack\n0000");
+        let line = format!("# service={service}\n");
+        answer.extend(format!("{:04x}{line}0000", line.len() + 4).into_bytes());
     }
-    answer.extend(
-        host.git(&["--http-backend-info-refs"], &protocol, Bytes::new())
-            .await,
-    );
-    reply("advertisement", answer)
+    let options = [program, "--http-backend-info-refs"];
+    answer.extend(host.git(&options, &protocol, Bytes::new()).await);
+    reply(program, "advertisement", answer)
 }
 
 async fn upload_pack(State(host): State<Arc<Host>>, headers: HeaderMap, body: Bytes) -> Response {
@@ -134,7 +154,24 @@ async fn upload_pack(State(host): State<Arc<Host>>, headers: HeaderMap, body: By
     } else {
         Request::Fetch
     });
-    reply("result", host.git(&[], &protocol(&headers), body).await)
+    let answer = host.git(&["upload-pack"], &protocol(&headers), body).await;
+    reply("upload-pack", "result", answer)
+}
+
+async fn receive_pack(State(host): State<Arc<Host>>, headers: HeaderMap, body: Bytes) -> Response {
+    if let Some(refusal) = host.refuses(&headers) {
+        return refusal;
+    }
+    host.note(Request::Push);
+    let act = host.before_push.lock().unwrap().take();
+    if let Some(act) = act {
+        act();
+    }
+    let answer = host.git(&["receive-pack"], &protocol(&headers), body).await;
+    if host.is_deaf.swap(false, Ordering::Relaxed) {
+        return StatusCode::BAD_GATEWAY.into_response();
+    }
+    reply("receive-pack", "result", answer)
 }
 
 fn protocol(headers: &HeaderMap) -> String {
@@ -142,8 +179,8 @@ fn protocol(headers: &HeaderMap) -> String {
     value.map_or("", |value| value.to_str().unwrap()).to_owned()
 }
 
-fn reply(kind: &str, body: Vec<u8>) -> Response {
-    let content_type = format!("application/x-git-upload-pack-{kind}");
+fn reply(program: &str, kind: &str, body: Vec<u8>) -> Response {
+    let content_type = format!("application/x-git-{program}-{kind}");
     ([(header::CONTENT_TYPE, content_type)], Body::from(body)).into_response()
 }
 
@@ -169,8 +206,8 @@ impl Host {
     async fn git(&self, options: &[&str], protocol: &str, input: Bytes) -> Vec<u8> {
         let mut command: tokio::process::Command = git_command(&self.repository).into();
         let mut child = command
-            .args(["upload-pack", "--stateless-rpc"])
             .args(options)
+            .arg("--stateless-rpc")
             .arg(".")
             .env("GIT_PROTOCOL", protocol)
             .stdin(Stdio::piped())
@@ -181,7 +218,7 @@ impl Host {
             .expect("the git binary is on the PATH");
         let mut stdin = child.stdin.take().unwrap();
         let feed = async move {
-            // upload-pack may have said all it has to say before it read everything.
+            // The program may have said all it has to say before it read everything.
             let _ = stdin.write_all(&input).await;
         };
         let (output, ()) = tokio::join!(child.wait_with_output(), feed);
