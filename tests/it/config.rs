@@ -4,8 +4,8 @@ use std::{path::Path, time::Duration};
 
 use lockstep::{
     config::{
-        Config, ConfigErrors, DriftPolicy, FileFilter, Receiver, ReceiverConfig, RepositoryPath,
-        SecretKey, Storage,
+        CheckpointSink, Config, ConfigErrors, DriftPolicy, FileFilter, Receiver, ReceiverConfig,
+        RepositoryPath, SecretKey, Storage,
     },
     domain::{audit::event::Person, guard::RequireApproval, notice::News},
     webhook::{Host, Scheme},
@@ -183,6 +183,14 @@ stacks = ["on*"]
 [notify.chat]
 kind = "slack"
 url = { env = "CHANNEL" }
+[audit.sink.here]
+kind = "git"
+path = "../git/audit.git"
+[audit.sink.host]
+kind = "git"
+url = "http://localhost:3000/audit/checkpoints.git"
+token = { env = "TOKEN" }
+branch = "lockstep/production"
 "#;
 
 #[test]
@@ -270,6 +278,27 @@ fn every_key_is_read() {
     assert!(matches!(chat.receiver, Receiver::Slack { .. }));
     assert!(chat.events.contains(&News::Failed) && !chat.events.contains(&News::Succeeded));
     assert!(chat.stacks.names("any"));
+    let sink = |name: &str| match &config.audit.sinks[name] {
+        CheckpointSink::Git {
+            repository,
+            token,
+            branch,
+        } => {
+            let token = token.as_ref().map(|token| token.expose_secret().to_owned());
+            (repository.to_string(), token, branch.to_string())
+        }
+        other => panic!("{other:?}"),
+    };
+    let here = "/etc/lockstep/../git/audit.git".to_owned();
+    assert_eq!(sink("here"), (here, None, "checkpoints".to_owned()));
+    assert_eq!(
+        sink("host"),
+        (
+            "http://localhost:3000/audit/checkpoints.git".to_owned(),
+            Some("planted-token".to_owned()),
+            "lockstep/production".to_owned()
+        )
+    );
     // An address may be a secret.
     assert!(!format!("{config:?}").contains("planted"));
     let micros = |moment: &str| {
@@ -651,12 +680,36 @@ target = "production" >> target = "production" ;; openapi = { listen_path = "/{n
     stack.shop.openapi.authentication: is missing
 target = "production" >> target = "production" ;; openapi = { listen_path = "/{name}/", authentication = "jwt" }
     stack.shop.openapi.authentication: must be "none", "token" or "document"
+target = "production" >> target = "production" ;; [audit.sink.x] ;; kind = "git"
+    audit.sink.x.path: is missing: the folder of a repository on this machine; or give url, the https:// address of one on a Git host
+target = "production" >> target = "production" ;; [audit.sink.x] ;; kind = "git" ;; path = "/srv/a" ;; url = "https://git.example.com/a"
+    audit.sink.x.url: has no use beside path: a repository is in one place
+target = "production" >> target = "production" ;; [audit.sink.x] ;; kind = "git" ;; path = ""
+    audit.sink.x.path: must not be empty
+target = "production" >> target = "production" ;; [audit.sink.x] ;; kind = "git" ;; path = "/srv/a" ;; token = { env = "TOKEN" }
+    audit.sink.x.token: has no use with a local path
+target = "production" >> target = "production" ;; [audit.sink.x] ;; kind = "git" ;; url = "http://git.example.com/a"
+    audit.sink.x.url: http is for this machine only; use https
+target = "production" >> target = "production" ;; [audit.sink.x] ;; kind = "git" ;; url = "https://me:planted@git.example.com/a"
+    audit.sink.x.url: must not hold a user or password; credentials are given by reference
+target = "production" >> target = "production" ;; [audit.sink.x] ;; kind = "git" ;; url = "ssh://git@git.example.com/a"
+    audit.sink.x.url: must not hold a user or password; credentials are given by reference
+target = "production" >> target = "production" ;; [audit.sink.x] ;; kind = "git" ;; url = "ssh://git.example.com/a"
+    audit.sink.x.url: must be an https:// URL or a path
+target = "production" >> target = "production" ;; [audit.sink.x] ;; kind = "git" ;; url = "/srv/a"
+    audit.sink.x.url: is not a URL: relative URL without a base
+target = "production" >> target = "production" ;; [audit.sink.x] ;; kind = "git" ;; url = "https://git.example.com/a" ;; token = "planted"
+    audit.sink.x.token: secrets are given by reference: { env = "NAME" } or { file = "path" }, so that they stay out of this file
+target = "production" >> target = "production" ;; [audit.sink.x] ;; kind = "git" ;; url = "https://git.example.com/a" ;; branch = "refs/heads/x"
+    audit.sink.x.branch: is the short name of a branch, like "main", without refs/heads/
+target = "production" >> target = "production" ;; [audit.sink.x] ;; kind = "git" ;; url = "https://git.example.com/a" ;; username = "me"
+    audit.sink.x.username: unknown key
 "#;
 
 #[test]
 fn every_value_that_is_wrong_is_named_with_its_cure() {
     let lines: Vec<&str> = WRONG_VALUES.trim().lines().collect();
-    assert_eq!(lines.len(), 2 * 107);
+    assert_eq!(lines.len(), 2 * 119);
     for pair in lines.chunks(2) {
         let (old, new) = pair[0].split_once(">>").unwrap();
         let text = small_with(old.trim(), &new.trim().replace(" ;; ", "\n"));

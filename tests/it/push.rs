@@ -10,7 +10,6 @@ use axum::body::Body;
 use axum::extract::Request as HttpRequest;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::any;
 use lockstep::git::{Bound, Error, Limits, Location, Mirrors, Record, Records, Remote};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -240,24 +239,42 @@ async fn what_a_branch_holds_is_not_judged() {
 
 // Races
 
+/// Somebody else adds a commit that changes no file.
+fn commit_beside(repository: &Path) {
+    let head = try_git(repository, &["rev-parse", "-q", "--verify", "checkpoints"]);
+    let tree = match &head {
+        Some(_) => git(repository, &["rev-parse", "checkpoints^{tree}"]),
+        None => git(
+            repository,
+            &["hash-object", "-w", "-t", "tree", "/dev/null"],
+        ),
+    };
+    let somebody = ["-c", "user.name=x", "-c", "user.email=x@example.com"];
+    let mut commit = somebody.to_vec();
+    commit.extend(["commit-tree", "-m", "beside", tree.trim()]);
+    if let Some(head) = &head {
+        commit.extend(["-p", head.trim()]);
+    }
+    let id = git(repository, &commit);
+    git(
+        repository,
+        &["update-ref", "refs/heads/checkpoints", id.trim()],
+    );
+}
+
 #[tokio::test]
 async fn a_push_that_lost_a_race_follows_the_winner() {
     let bare = Bare::new();
     let host = GitHttp::serve(bare.path(), None);
     let writer = Writer::to(host.url());
-    for (ours, theirs) in [(1, 100), (2, 200)] {
-        let winner = Writer::to(bare.path().to_str().unwrap());
-        let (done, is_done) = std::sync::mpsc::channel();
-        let runtime = tokio::runtime::Handle::current();
-        host.before_push(move || {
-            runtime.spawn(async move { done.send(winner.keep([theirs]).await) });
-            tokio::task::block_in_place(|| is_done.recv())
-                .unwrap()
-                .unwrap();
-        });
-        writer.keep([ours]).await.unwrap();
+    for number in [1, 2] {
+        let folder = bare.path().to_owned();
+        host.before_push(move || commit_beside(&folder));
+        writer.keep([number]).await.unwrap();
     }
-    assert_eq!(bare.kept(), notes([100, 1, 200, 2]));
+    let messages = bare.git(&["log", "--reverse", "--format=%s", "checkpoints"]);
+    assert_eq!(messages, "beside\nCheckpoint 1\nbeside\nCheckpoint 2\n");
+    assert_eq!(bare.kept(), notes([1, 1, 2]));
     assert_eq!(host.count(Request::Push), 4);
 }
 
@@ -405,10 +422,12 @@ async fn a_redirect_is_not_followed() {
 fn host_that(
     answer: impl Fn(&str) -> Response + Clone + Send + Sync + 'static,
 ) -> (String, tokio::task::JoinHandle<()>) {
-    let (address, server) = serve(Router::new().fallback(any(move |request: HttpRequest| {
-        let answer = answer(request.uri().path());
-        async move { answer }
-    })));
+    let (address, server) = serve(Router::new().fallback(axum::routing::any(
+        move |request: HttpRequest| {
+            let answer = answer(request.uri().path());
+            async move { answer }
+        },
+    )));
     (format!("http://{address}/repo.git"), server)
 }
 

@@ -24,7 +24,8 @@ use serde_json::json;
 
 use crate::support::{
     app::{Mode, TestApp},
-    git_repo::GitRepo,
+    git_http::GitHttp,
+    git_repo::{GitRepo, git_command},
     history::assert_whole,
     listener::{Answer, Listener},
     process::lockstep,
@@ -722,16 +723,21 @@ async fn a_history_that_was_changed_is_not_signed_and_its_own_check_finds_it(mod
 
 const WEBHOOK_KEY: &str = "whsec_dGVzdHRlc3R0ZXN0dGVzdHRlc3R0ZXN0dGVzdHRlc3Q=";
 
-async fn keeping(mode: Mode, listener: &Listener, git: &str) -> (TestApp, App) {
+const HOST_TOKEN: &str = "ghs_a-token-that-nobody-may-see";
+
+async fn keeping(mode: Mode, listener: &Listener, git: &str, host: &GitHttp) -> (TestApp, App) {
     let lines = format!(
         "[audit.sink.archive]\nkind = \"file\"\npath = \"kept\"\n\
          [audit.sink.mirror]\nkind = \"git\"\npath = \"{git}\"\n\
+         [audit.sink.host]\nkind = \"git\"\nurl = \"{}\"\ntoken = {{ env = \"HOST\" }}\nbranch = \"kept/here\"\n\
          [audit.sink.auditors]\nkind = \"webhook\"\nurl = \"{}\"\nsecret = {{ env = \"AUDIT\" }}\n",
+        host.url(),
         listener.url("/kept")
     );
-    let test = TestApp::with_environment(mode, &lines, &[("AUDIT", WEBHOOK_KEY)]).await;
+    let environment = [("AUDIT", WEBHOOK_KEY), ("HOST", HOST_TOKEN)];
+    let test = TestApp::with_environment(mode, &lines, &environment).await;
     let config = test.config();
-    assert_eq!(config.audit.sinks.len(), 3);
+    assert_eq!(config.audit.sinks.len(), 4);
     let mut audit = Audit {
         signing_key: Some(key(1)),
         ..Audit::default()
@@ -748,7 +754,9 @@ async fn checkpoints_reach_everybody_who_keeps_them(mode: Mode) {
     let listener = Listener::start();
     let repository = GitRepo::new();
     let git = repository.path().display().to_string();
-    let (test, app) = keeping(mode, &listener, &git).await;
+    let on_host = GitRepo::new();
+    let host = GitHttp::serve(on_host.path(), Some(HOST_TOKEN));
+    let (test, app) = keeping(mode, &listener, &git, &host).await;
     let mut made = Vec::new();
     for part in 0..3 {
         app.store.record_events(&events(part, 1)).await.unwrap();
@@ -759,15 +767,17 @@ async fn checkpoints_reach_everybody_who_keeps_them(mode: Mode) {
     let found: Vec<String> = notes(&file).map(|note| note.to_string()).collect();
     assert_eq!(found, made);
 
-    let shown = |revision: &str| {
-        let output = std::process::Command::new("git")
-            .args(["-C", &git, "show", &format!("{revision}:checkpoint")])
-            .output()
-            .unwrap();
-        String::from_utf8(output.stdout).unwrap()
-    };
-    let commits = ["checkpoints~2", "checkpoints~1", "checkpoints"].map(shown);
-    assert_eq!(commits.to_vec(), made);
+    for (repository, branch) in [(&repository, "checkpoints"), (&on_host, "kept/here")] {
+        let shown = |revision: &str| {
+            let file = format!("{branch}{revision}:checkpoint");
+            let output = git_command(repository.path())
+                .args(["show", &file])
+                .output();
+            String::from_utf8(output.unwrap().stdout).unwrap()
+        };
+        assert_eq!(["~2", "~1", ""].map(shown).to_vec(), made);
+        repository.git(&["fsck", "--strict"]);
+    }
 
     let heard = listener.heard();
     let notes: Vec<String> = heard
@@ -791,7 +801,9 @@ async fn a_keeper_that_is_away_is_tried_again(mode: Mode) {
     let listener = Listener::start();
     let gone = tempfile::tempdir().unwrap();
     let git = gone.path().join("later");
-    let (test, app) = keeping(mode, &listener, &git.display().to_string()).await;
+    let on_host = GitRepo::new();
+    let host = GitHttp::serve(on_host.path(), Some("another"));
+    let (test, app) = keeping(mode, &listener, &git.display().to_string(), &host).await;
     listener.answers(Answer::Says(503, Vec::new(), "busy".to_owned()));
     // A folder where the file should be.
     let file = test.folder.path().join("kept");
@@ -803,7 +815,13 @@ async fn a_keeper_that_is_away_is_tried_again(mode: Mode) {
     let failing = standings
         .iter()
         .filter(|standing| standing.problem.is_some());
-    assert_eq!(failing.count(), 3, "{standings:?}");
+    assert_eq!(failing.count(), 4, "{standings:?}");
+    let told = format!("{standings:?}");
+    assert!(
+        told.contains("refuses commits of ours (HTTP 401); the token is wrong"),
+        "{told}"
+    );
+    assert!(!told.contains(HOST_TOKEN), "{told}");
     let metrics = reqwest::get(test.url("/metrics"))
         .await
         .unwrap()
@@ -821,12 +839,15 @@ async fn a_keeper_that_is_away_is_tried_again(mode: Mode) {
         .arg(&git)
         .status()
         .unwrap();
+    host.expect_token(HOST_TOKEN);
     // Not before its time, and then at once.
     checkpoint::send_pending(&app).await.unwrap();
     assert!(!file.exists());
     test.sql("update sink set not_before = 0").await;
     checkpoint::send_pending(&app).await.unwrap();
     assert_eq!(std::fs::read_to_string(&file).unwrap(), format!("{made}\n"));
+    let kept = on_host.git(&["show", "kept/here:checkpoint"]);
+    assert_eq!(kept, made.trim_end());
     assert_eq!(listener.heard().len(), 2);
     for standing in checkpoint::standings(&app).await.unwrap() {
         assert_eq!((standing.untold_since, standing.problem), (None, None));

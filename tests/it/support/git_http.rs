@@ -27,7 +27,7 @@ pub struct GitHttp {
 
 struct Host {
     repository: PathBuf,
-    token: Option<String>,
+    token: Mutex<Option<String>>,
     requests: Mutex<Vec<Request>>,
     before_push: Mutex<Option<Box<dyn FnOnce() + Send>>>,
     is_deaf: AtomicBool,
@@ -51,7 +51,7 @@ impl GitHttp {
     pub fn serve(repository: &Path, token: Option<&str>) -> Self {
         let host = Arc::new(Host {
             repository: repository.to_owned(),
-            token: token.map(ToOwned::to_owned),
+            token: Mutex::new(token.map(ToOwned::to_owned)),
             requests: Mutex::default(),
             before_push: Mutex::default(),
             is_deaf: AtomicBool::default(),
@@ -71,6 +71,11 @@ impl GitHttp {
 
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// From now on.
+    pub fn expect_token(&self, token: &str) {
+        *self.host.token.lock().unwrap() = Some(token.to_owned());
     }
 
     /// Done once, after the next client was told where the branches are and before its push.
@@ -190,7 +195,7 @@ impl Host {
     }
 
     fn refuses(&self, headers: &HeaderMap) -> Option<Response> {
-        let token = self.token.as_ref()?;
+        let token = self.token.lock().unwrap().clone()?;
         let encoded =
             base64::engine::general_purpose::STANDARD.encode(format!("x-access-token:{token}"));
         let wanted = format!("Basic {encoded}");
