@@ -17,8 +17,11 @@ use gix::protocol::Handshake;
 use gix::protocol::handshake::Ref;
 use gix::protocol::transport::client::blocking_io::http::Transport;
 use gix::protocol::transport::client::blocking_io::{ExtendedBufRead, Transport as _};
+use gix::protocol::transport::client::capabilities::Capability;
 use gix::protocol::transport::client::{MessageKind, WriteMode};
-use gix::protocol::transport::packetline::{self, BandRef, PacketLineRef, blocking_io::encode};
+use gix::protocol::transport::packetline::blocking_io::encode;
+use gix::protocol::transport::packetline::decode::{self, Stream};
+use gix::protocol::transport::packetline::{BandRef, PacketLineRef};
 use gix::protocol::transport::{Protocol, Service};
 use gix::zlib::{Compression, stream::deflate::Write as Deflated};
 use reqwest::blocking::Client;
@@ -135,8 +138,8 @@ impl Push {
 /// gix is built with SHA-1 only.
 pub(super) fn refuse_other_ids(handshake: &Handshake, watch: &Watch) -> Result<(), Fault> {
     let format = handshake.capabilities.capability("object-format");
-    let format = format.as_ref().and_then(|format| format.value());
-    if format.is_some_and(|format| format != "sha1") {
+    let is_another = |format: Capability<'_>| format.value().is_some_and(|value| value != "sha1");
+    if format.is_some_and(is_another) {
         return Err(Fault::Final(Error::ObjectFormat {
             repository: watch.repository(),
         }));
@@ -202,7 +205,7 @@ fn pack(objects: &Storage, to: &mut Vec<u8>) -> io::Result<()> {
     pack.inner.write_all(hash.as_slice())
 }
 
-fn read<'a>(reader: &mut dyn ExtendedBufRead<'a>, watch: &Watch) -> Result<Vec<Vec<u8>>, Fault> {
+fn read(reader: &mut dyn ExtendedBufRead<'_>, watch: &Watch) -> Result<Vec<Vec<u8>>, Fault> {
     let broken = |detail: &str| {
         Fault::Final(Error::Protocol {
             repository: watch.repository(),
@@ -245,7 +248,8 @@ impl Report {
         }
     }
 
-    /// The report is lines once more, cut wherever the band had to be.
+    /// The report is lines once more, cut wherever the band had to be. One that breaks off says
+    /// nothing.
     fn of_bands(lines: &[Vec<u8>]) -> Self {
         let (mut report, mut remarks) = (Vec::new(), Vec::new());
         for line in lines {
@@ -254,24 +258,30 @@ impl Report {
                 Ok(BandRef::Progress(text) | BandRef::Error(text)) => {
                     remarks.extend_from_slice(text);
                 }
-                // An empty line, or a band that there is not.
+                // A band that there is not.
                 Err(_) => {}
             }
         }
-        let mut rest = report.as_slice();
-        let lines = std::iter::from_fn(|| match packetline::decode::streaming(rest) {
-            Ok(packetline::decode::Stream::Complete {
-                line: PacketLineRef::Data(line),
-                bytes_consumed,
-            }) => {
-                rest = &rest[bytes_consumed..];
-                Some(line)
+        let (mut told, mut rest) = (Vec::new(), report.as_slice());
+        let is_whole = loop {
+            match decode::streaming(rest) {
+                Ok(Stream::Complete {
+                    line: PacketLineRef::Data(line),
+                    bytes_consumed,
+                }) => {
+                    told.push(line);
+                    rest = &rest[bytes_consumed..];
+                }
+                Ok(Stream::Complete {
+                    line: PacketLineRef::Flush,
+                    ..
+                }) => break true,
+                _ => break false,
             }
-            _ => None,
-        });
+        };
         Self {
             remarks: String::from_utf8_lossy(&remarks).into_owned(),
-            ..Self::of_lines(lines)
+            ..Self::of_lines(told.into_iter().filter(|_| is_whole))
         }
     }
 
@@ -359,7 +369,7 @@ mod tests {
     fn a_report_in_bands_is_put_together_and_what_is_said_beside_is_kept() {
         let lines = [
             banded(2, b"remote: not on "),
-            banded(1, b"000eunpack ok\n0033ng refs/heads/check"),
+            banded(1, b"000eunpack ok\n0038ng refs/heads/check"),
             banded(2, b"a Sunday\n"),
             banded(1, b"points pre-receive hook declined\n0000"),
         ];
@@ -368,11 +378,16 @@ mod tests {
             told,
             "pre-receive hook declined; it says: remote: not on a Sunday\n"
         );
-        let lines = [banded(
-            1,
-            b"000eunpack ok\n001fok refs/heads/checkpoints\n0000",
-        )];
-        assert_eq!(Report::of_bands(&lines).verdict(BRANCH), Ok(()));
+    }
+
+    #[test]
+    fn a_report_in_a_band_is_taken_whole_or_not_at_all() {
+        let whole = b"000eunpack ok\n001eok refs/heads/checkpoints\n0000";
+        for cut in 0..=whole.len() {
+            let lines = [banded(1, &whole[..cut])];
+            let told = Report::of_bands(&lines).verdict(BRANCH);
+            assert_eq!(told.is_ok(), cut == whole.len(), "{cut}: {told:?}");
+        }
     }
 
     proptest! {
@@ -386,7 +401,7 @@ mod tests {
 
         #[test]
         fn a_report_is_done_only_if_it_says_so(
-            report in "(000eunpack ok\n|001fok refs/heads/checkpoints\n|0000|[0-9a-f]{4}| ?[a-z/]{1,9}\n?){0,5}",
+            report in "(000eunpack ok\n|001eok refs/heads/checkpoints\n|0000|[0-9a-f]{4}| ?[a-z/]{1,9}\n?){0,5}",
             cut in 0_usize..80,
         ) {
             let cut = cut.min(report.len());

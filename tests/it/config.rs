@@ -278,6 +278,25 @@ fn every_key_is_read() {
     assert!(matches!(chat.receiver, Receiver::Slack { .. }));
     assert!(chat.events.contains(&News::Failed) && !chat.events.contains(&News::Succeeded));
     assert!(chat.stacks.names("any"));
+    // An address may be a secret.
+    assert!(!format!("{config:?}").contains("planted"));
+    let micros = |moment: &str| {
+        let moment: jiff::Timestamp = moment.parse().unwrap();
+        moment.as_microsecond()
+    };
+    assert_eq!(
+        stack.freeze.frozen_until(micros("2026-11-20T20:59:59Z")),
+        None
+    );
+    assert_eq!(
+        stack.freeze.frozen_until(micros("2026-11-20T21:00:00Z")),
+        Some(micros("2026-11-23T11:00:00Z"))
+    );
+}
+
+#[test]
+fn a_repository_for_checkpoints_is_a_folder_or_an_address() {
+    let config = parse(FULL).unwrap();
     let sink = |name: &str| match &config.audit.sinks[name] {
         CheckpointSink::Git {
             repository,
@@ -298,20 +317,6 @@ fn every_key_is_read() {
             Some("planted-token".to_owned()),
             "lockstep/production".to_owned()
         )
-    );
-    // An address may be a secret.
-    assert!(!format!("{config:?}").contains("planted"));
-    let micros = |moment: &str| {
-        let moment: jiff::Timestamp = moment.parse().unwrap();
-        moment.as_microsecond()
-    };
-    assert_eq!(
-        stack.freeze.frozen_until(micros("2026-11-20T20:59:59Z")),
-        None
-    );
-    assert_eq!(
-        stack.freeze.frozen_until(micros("2026-11-20T21:00:00Z")),
-        Some(micros("2026-11-23T11:00:00Z"))
     );
 }
 

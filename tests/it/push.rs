@@ -559,7 +559,7 @@ async fn answers_without_end_are_cut_off() {
     let good = Answers::good();
     let refs = line(format!("{} refs/heads/branch\n", "1".repeat(40)).as_bytes());
     let offer = good.offer.strip_suffix(b"0000").unwrap().to_vec();
-    let long = line(&[&[2], [b'x'; 60_000].as_slice()].concat());
+    let long = line(format!("\x02{}", "x".repeat(60_000)).as_bytes());
     let short = line(b"\x02x");
     for (offer_ends, remark, is_size) in [
         (false, &long, true),
