@@ -31,7 +31,8 @@ use super::snapshot::{self, File, Problem, Snapshot, doubt};
 use super::{BranchName, Limits, Location, Remote, RepoPath, Selection};
 use crate::domain::revision::Revision;
 
-/// Reads repositories, and keeps checkpoints in them. Cheap to clone; clones share caches, locks and connections.
+/// Reads repositories, and keeps checkpoints in them. Cheap to clone; clones share caches, locks
+/// and connections.
 #[derive(Clone)]
 pub struct Mirrors(Arc<Inner>);
 
@@ -142,22 +143,18 @@ impl Mirrors {
     ) -> Result<(), Error> {
         let inner = Arc::clone(&self.0);
         let branch = branch.clone();
+        let lock = self.0.lock_of(remote);
         let bytes = (Bound::Pack, self.0.limits.max_pack_bytes);
         self.0
-            .run(
-                remote,
-                bytes,
-                self.0.lock_of(remote),
-                move |remote, watch| {
-                    let done = match &remote.location {
-                        Location::Http { url } => inner.push(url, &branch, &records, watch),
-                        Location::Local { path } => inner
-                            .open_local(path, watch)
-                            .and_then(|to| record::on_branch(&to, &branch, &records, watch)),
-                    };
-                    done.map_err(|fault| settle(fault, &remote, watch))
-                },
-            )
+            .run(remote, bytes, lock, move |remote, watch| {
+                let done = match &remote.location {
+                    Location::Http { url } => inner.push(url, &branch, &records, watch),
+                    Location::Local { path } => inner
+                        .open_local(path, watch)
+                        .and_then(|to| record::on_branch(&to, &branch, &records, watch)),
+                };
+                done.map_err(|fault| settle(fault, &remote, watch))
+            })
             .await
     }
 
@@ -171,20 +168,16 @@ impl Mirrors {
     ) -> Result<T, Error> {
         let inner = Arc::clone(&self.0);
         let revision = revision.clone();
+        let lock = self.0.lock_of(remote);
         let bytes = (Bound::Pack, self.0.limits.max_pack_bytes);
         self.0
-            .run(
-                remote,
-                bytes,
-                self.0.lock_of(remote),
-                move |remote, watch| {
-                    let found = match &remote.location {
-                        Location::Http { url } => inner.cached(url, Some(&revision), watch, read),
-                        Location::Local { path } => inner.local(path, &revision, watch, read),
-                    };
-                    found.map_err(|fault| settle(fault, &remote, watch))
-                },
-            )
+            .run(remote, bytes, lock, move |remote, watch| {
+                let found = match &remote.location {
+                    Location::Http { url } => inner.cached(url, Some(&revision), watch, read),
+                    Location::Local { path } => inner.local(path, &revision, watch, read),
+                };
+                found.map_err(|fault| settle(fault, &remote, watch))
+            })
             .await
     }
 }
