@@ -32,6 +32,7 @@ mod plan;
 mod queue;
 mod receiver;
 mod reclaim;
+mod retention;
 mod sandbox;
 mod secrets;
 mod served_schema;
