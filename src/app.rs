@@ -153,6 +153,8 @@ pub struct Audit {
     /// Signs beside the new one, once.
     pub previous_signing_key: Option<Arc<SigningKey>>,
     pub sinks: Vec<Arc<CheckpointSink>>,
+    /// How long an event stays in the history at least, in microseconds.
+    pub retention: i64,
 }
 
 impl Audit {
@@ -631,6 +633,7 @@ async fn audit(config: &Config, store: &Store) -> anyhow::Result<Audit> {
         signing_key,
         previous_signing_key,
         sinks,
+        retention,
     } = &config.audit;
     let signing_key = match (signing_key, &config.storage) {
         (None, Storage::Embedded(embedded)) => {
@@ -652,6 +655,7 @@ async fn audit(config: &Config, store: &Store) -> anyhow::Result<Audit> {
         signing_key,
         previous_signing_key: previous_signing_key.clone(),
         sinks,
+        retention: i64::try_from(retention.as_micros()).unwrap_or(i64::MAX),
     })
 }
 

@@ -10,7 +10,9 @@ use super::{
     Exit, Invocation,
     export::{Export, verify_file},
     forget::Forget,
+    legal_hold::LegalHolds,
     output,
+    retire::Retire,
 };
 use crate::{
     app::App,
@@ -26,7 +28,8 @@ use crate::{
     sync::checkpoint,
 };
 
-/// Verify the history, make, show and change what signs it, and erase people from it.
+/// Verify the history, make, show and change what signs it, erase people from it, and let old events
+/// go.
 #[derive(Debug, Subcommand)]
 pub enum Audit {
     Verify(Verify),
@@ -35,6 +38,9 @@ pub enum Audit {
     Keygen(Keygen),
     AcceptKey(AcceptKey),
     Forget(Forget),
+    Retire(Retire),
+    #[command(subcommand)]
+    LegalHold(LegalHolds),
     /// Print what every type of event means, and what its payload says
     ///
     /// It needs no configuration.
@@ -122,6 +128,8 @@ impl Audit {
             Self::Keygen(keygen) => keygen.run(invocation),
             Self::AcceptKey(accept) => accept.run(invocation).await,
             Self::Forget(forget) => forget.run(invocation).await,
+            Self::Retire(retire) => retire.run(invocation).await,
+            Self::LegalHold(holds) => holds.run(invocation).await,
             Self::Events(events) => events.run(invocation),
         }
     }
@@ -275,6 +283,7 @@ fn right(walk: &Walk) -> Value {
         "head": walk.last(),
         "checkpoints": walk.checkpoints(),
         "signed": walk.sealed(),
+        "left": walk.left(),
         "keys": keys,
     })
 }
@@ -290,8 +299,12 @@ fn told(walk: &Walk) -> String {
             walk.sealed()
         )
     };
+    let left = match walk.left() - walk.from() {
+        ..=0 => String::new(),
+        left => format!(", {left} of them left and proved by their hashes alone"),
+    };
     format!(
-        "{count} events, every one as it was written; the last one's hash is {}{signed}",
+        "{count} events, every one as it was written{left}; the last one's hash is {}{signed}",
         walk.last()
     )
 }

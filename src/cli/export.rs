@@ -21,7 +21,7 @@ use crate::{
     domain::{
         audit::{
             checkpoint::{Checkpoint, VerifierKey},
-            event::{BEFORE_THE_FIRST, Event, EventType, Header},
+            event::{BEFORE_THE_FIRST, Event, Header},
             export::{
                 self, Checker, Earlier, Filter, Handover, Line, Manifest, Proof, Refused, Verified,
                 cloud_event, csv_head, csv_row, subtrees,
@@ -32,7 +32,7 @@ use crate::{
         moment::parse_moment,
         object::ObjectKey,
     },
-    store::{EventFilter, KeptCheckpoint},
+    store::KeptCheckpoint,
     sync::{
         checkpoint::{self, Signing},
         reading::{self, Exported},
@@ -44,7 +44,6 @@ const PAGE: i64 = 1_000;
 const LARGEST_MEMBER: u64 = 16 * 1024 * 1024;
 /// One event is not larger: a run of ten thousand changes takes a tenth of it.
 const LONGEST_LINE: u64 = 256 * 1024 * 1024;
-const MOST_HANDOVERS: i64 = 1_000;
 
 /// Write a part of the history into one file that proves itself.
 ///
@@ -247,13 +246,15 @@ fn put(bodies: &mut Bodies, manifest: &Manifest, event: &Event) -> anyhow::Resul
 /// differ, so some between them may be outside of it.
 async fn range(app: &App, filter: &Filter, size: i64) -> anyhow::Result<(i64, i64)> {
     let (since, until) = (filter.since, filter.until);
+    // What left the history is in the exports from before it did.
+    let start = app.store.left().await?;
     if since.is_none() && until.is_none() {
-        return Ok((0, size));
+        return Ok((start, size));
     }
     let found = app.store.events_within(since, until, size).await?;
     let (first, last) = found.unwrap_or((size, size - 1));
     Ok((
-        if since.is_none() { 0 } else { first },
+        if since.is_none() { start } else { first },
         if until.is_none() { size } else { last + 1 },
     ))
 }
@@ -287,13 +288,8 @@ async fn proof(
 
 /// Every change of the signing key, with the first checkpoint that both keys signed.
 async fn handovers(app: &App, newest: &KeptCheckpoint) -> anyhow::Result<Vec<Handover>> {
-    let filter = EventFilter {
-        event_type: Some(EventType::SigningKeyNamed),
-        limit: MOST_HANDOVERS,
-        ..EventFilter::default()
-    };
     let mut handovers = Vec::new();
-    for event in app.store.events(&filter).await?.into_iter().rev() {
+    for event in app.store.signing_keys_named().await? {
         let named: Named = serde_json::from_str(&event.payload)
             .context("the event that names a signing key cannot be read")?;
         if named.before.is_none() || event.sequence >= newest.size {
@@ -438,10 +434,10 @@ pub fn verify_file(
     })
 }
 
-type Found = Result<(Manifest, Checkpoint, Verified), Refused>;
+pub type Found = Result<(Manifest, Checkpoint, Verified), Refused>;
 
 /// Reads the archive once, from its beginning to its end.
-fn read(path: &Path, keys: &[VerifierKey]) -> anyhow::Result<Found> {
+pub fn read(path: &Path, keys: &[VerifierKey]) -> anyhow::Result<Found> {
     let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
     let mut archive = tar::Archive::new(BufReader::new(file));
     let mut members = Members(
@@ -560,6 +556,6 @@ fn digest(mut reader: impl Read) -> std::io::Result<Digest> {
     }
 }
 
-fn digest_of(path: &Path) -> anyhow::Result<Digest> {
+pub fn digest_of(path: &Path) -> anyhow::Result<Digest> {
     Ok(digest(File::open(path)?)?)
 }

@@ -1,6 +1,6 @@
 //! `[audit]`: what signs the history's checkpoints, and where they are sent.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use secrecy::{ExposeSecret, SecretSlice, SecretString};
 
@@ -10,18 +10,28 @@ use super::{
     reader::{Field, NamedSections, Read, Section},
     repository::RepositoryUrl,
     stack::{branch_name, built_in},
+    values::duration,
 };
 use crate::{domain::audit::checkpoint::SigningKey, webhook::RefName};
 
 const DEFAULT_BRANCH: &str = "checkpoints";
 
-#[derive(Clone, Debug, Default)]
+const DAY: Duration = Duration::from_hours(24);
+/// More than the year that audits go back.
+const DEFAULT_RETENTION: Duration = DAY.saturating_mul(400);
+/// What runs, approvals and notices look back at is younger.
+const SHORTEST_RETENTION: Duration = DAY.saturating_mul(30);
+const LONGEST_RETENTION: Duration = DAY.saturating_mul(36_500);
+
+#[derive(Clone, Debug)]
 pub struct Audit {
     /// Its name is the origin of the checkpoints.
     pub signing_key: Option<Arc<SigningKey>>,
     /// Signs beside the new one, once.
     pub previous_signing_key: Option<Arc<SigningKey>>,
     pub sinks: BTreeMap<Name, CheckpointSink>,
+    /// How long an event stays in the history at least.
+    pub retention: Duration,
 }
 
 /// Where checkpoints are sent.
@@ -51,9 +61,13 @@ pub(super) fn read(section: &Section<'_>, sinks: &NamedSections<'_>) -> Read<Aud
         }
         key(field)
     });
+    let retention = section.or_default("retention", DEFAULT_RETENTION, |field| {
+        field.parse(duration(SHORTEST_RETENTION, LONGEST_RETENTION))
+    });
     section.refuse_unknown_keys();
     let sinks = sinks.read(sink);
     let (signing_key, previous_signing_key) = (signing?, previous?);
+    let retention = retention?;
     if let (Some(new), Some(old)) = (&signing_key, &previous_signing_key)
         && new.verifier().name() != old.verifier().name()
     {
@@ -65,6 +79,7 @@ pub(super) fn read(section: &Section<'_>, sinks: &NamedSections<'_>) -> Read<Aud
         signing_key,
         previous_signing_key,
         sinks,
+        retention,
     })
 }
 

@@ -58,7 +58,7 @@ impl fmt::Display for Name {
     }
 }
 
-/// `"90s"`, `"3m"`, `"1h"`, within the bounds that make sense for the key.
+/// `"90s"`, `"3m"`, `"1h"`, `"7d"`, within the bounds that make sense for the key.
 pub(super) fn duration(
     shortest: Duration,
     longest: Duration,
@@ -68,12 +68,14 @@ pub(super) fn duration(
             Some((digits, "s")) => (digits, 1),
             Some((digits, "m")) => (digits, 60),
             Some((digits, "h")) => (digits, 3600),
+            Some((digits, "d")) => (digits, 24 * 3600),
             _ => ("", 0),
         };
         let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
         if !is_number {
             return Err(
-                "a duration is a whole number and a unit: \"90s\", \"3m\", \"1h\"".to_owned(),
+                "a duration is a whole number and a unit: \"90s\", \"3m\", \"1h\", \"7d\""
+                    .to_owned(),
             );
         }
         // A number too large to be counted is too long for every key.

@@ -10,6 +10,7 @@ use super::{
     Store,
     db::{BATCH, Tx, clean},
     error::{Result, parse, unreadable},
+    retention::make_room,
 };
 use crate::domain::{
     audit::event::{Event, EventType, NewEvent, Opening, seal},
@@ -284,6 +285,7 @@ pub(super) async fn append(tx: &mut Tx, events: &[NewEvent]) -> Result<()> {
         sealed.push(event);
     }
 
+    make_room(tx, size, sequence).await?;
     for chunk in sealed.chunks(BATCH) {
         on_tx!(tx, |connection| {
             let mut insert = QueryBuilder::new(
@@ -400,7 +402,7 @@ pub(super) struct EventRow {
 }
 
 impl EventRow {
-    fn with(self, people: Vec<Opening>) -> Result<Event> {
+    pub(super) fn with(self, people: Vec<Opening>) -> Result<Event> {
         Ok(Event {
             sequence: self.sequence,
             previous: parse("hash", &self.previous)?,

@@ -279,8 +279,11 @@ impl Store {
     async fn leaves(&self, first: i64, count: i64) -> Result<Vec<Digest>> {
         let hashes: Vec<String> = on_pool!(self, |pool| {
             sqlx::query_scalar(
-                "select hash from audit_event where sequence >= $1 and sequence < $2 \
-                 order by sequence",
+                "select hash from ( \
+                 select sequence, hash from audit_leaf where sequence >= $1 and sequence < $2 \
+                 union all \
+                 select sequence, hash from audit_event where sequence >= $1 and sequence < $2 \
+                 ) leaf order by sequence",
             )
             .bind(first)
             .bind(first + count)

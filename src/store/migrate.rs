@@ -12,13 +12,14 @@ use super::{
 
 /// What the serving role may do to each table, beside reading it. A table that is not here is not
 /// even read; a test holds the list against the database.
-pub const RIGHTS: [(&str, &str); 30] = [
+pub const RIGHTS: [(&str, &str); 31] = [
     ("_sqlx_migrations", ""),
     ("approval", "insert, update (used_by, voided_at)"),
     ("audit_check", "update"),
     ("audit_checkpoint", "insert"),
     ("audit_event", "insert"),
     ("audit_head", "update (size, hash)"),
+    ("audit_leaf", ""),
     ("audit_node", "insert"),
     ("audit_object", "insert"),
     ("audit_person", "insert"),
@@ -78,6 +79,19 @@ impl Store {
             statements.push(format!("revoke all on {schema}.{table} from {role}"));
             statements.push(format!("grant {rights} on {schema}.{table} to {role}"));
         }
+        // Of the history's parts it needs none by itself: it reads and adds to the whole.
+        let parts: Vec<String> = sqlx::query_scalar(
+            "select quote_ident(relname) from pg_inherits join pg_class on oid = inhrelid \
+             where inhparent = 'audit_event'::regclass",
+        )
+        .fetch_all(&mut *tx)
+        .await?;
+        for part in parts {
+            statements.push(format!("revoke all on {schema}.{part} from {role}"));
+        }
+        statements.push(format!(
+            "grant execute on function {schema}.audit_event_room(bigint) to {role}"
+        ));
         for statement in statements {
             sqlx::query(AssertSqlSafe(statement))
                 .persistent(false)

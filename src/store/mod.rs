@@ -16,7 +16,7 @@
 //!
 //! Reading order: `db` (the two databases and the macros that let one text serve both), [`inbox`],
 //! [`stack`], [`hold`], [`lease`], [`runs`], [`inventory`], [`approval`], [`token`], [`audit`],
-//! [`checkpoint`], [`verify`], [`history`], [`query`] (pages of everything), [`queue`], [`sink`];
+//! [`checkpoint`], [`verify`], `retention` (what leaves it), [`history`], [`query`] (pages of everything), [`queue`], [`sink`];
 //! beside them `error`, [`installation`], `start`, `migrate` (who may do what in Postgres) and
 //! `person` (erasing one).
 
@@ -38,6 +38,7 @@ mod nodes;
 mod person;
 pub mod query;
 pub mod queue;
+mod retention;
 pub mod runs;
 pub mod sink;
 pub mod stack;

@@ -52,6 +52,8 @@ pub struct Walk {
     keys: Keys,
     from: i64,
     end: i64,
+    /// How many events left the history.
+    left: i64,
     /// What the end is compared with, unless the walk ends before.
     head: Option<Head>,
     /// How many events the last checkpoint covers.
@@ -78,6 +80,11 @@ impl Walk {
 
     pub fn from(&self) -> i64 {
         self.from
+    }
+
+    /// How many events left the history, and are proved by their hashes alone.
+    pub fn left(&self) -> i64 {
+        self.left
     }
 
     /// The last event's hash.
@@ -159,6 +166,12 @@ impl Store {
         if first < 0 {
             return Ok(broken(first, "stands twice, or out of order"));
         }
+        // After the events, of which some may leave in between.
+        let (left, retired) = (self.left().await?, self.retired().await?);
+        if left > retired {
+            let what = "was removed: no event of the history says that it may leave";
+            return Ok(broken(retired, what));
+        }
         let end = end.max(size);
         let to = to.map_or(end, |to| to.min(end));
         let from = from.clamp(0, to);
@@ -187,6 +200,7 @@ impl Store {
             keys: Keys::pinned(pins),
             from,
             end: to,
+            left,
             head: (to == end).then_some(Head { size, hash }),
             sealed,
             first_number: next_number,
@@ -222,6 +236,13 @@ impl Store {
             if walk.checkpoints.is_empty() {
                 self.read_checkpoints(walk).await?;
             }
+            if first < walk.left {
+                let end = end.min(walk.left);
+                if let Err(flaw) = self.walk_leaves(walk, first, end).await? {
+                    return Ok(Err(flaw));
+                }
+                continue;
+            }
             let people = match self.openings(first, end).await? {
                 Ok(people) => people,
                 Err(flaw) => return Ok(Err(flaw)),
@@ -231,9 +252,15 @@ impl Store {
                 people,
                 objects: self.objects_of(first, end).await?,
             };
+            let before = walk.clone();
             // Of a head that was cut, too.
             if let Err(flaw) = self.walk_page(walk, first, end, &mut beside).await? {
-                return Ok(Err(flaw));
+                let left = self.left().await?;
+                if left == before.left {
+                    return Ok(Err(flaw));
+                }
+                // Some of these events left while they were read.
+                *walk = Walk { left, ..before };
             }
         }
         if walk.next() < walk.end {
@@ -264,13 +291,8 @@ impl Store {
             .await?;
             for row in &rows {
                 passed += 1;
-                while walk.checkpoint_is_due() {
-                    if let Err(flaw) = walk.pass_checkpoint() {
-                        return Ok(Err(flaw));
-                    }
-                    if walk.checkpoints.is_empty() {
-                        self.read_checkpoints(walk).await?;
-                    }
+                if let Err(flaw) = self.pass_checkpoints(walk).await? {
+                    return Ok(Err(flaw));
                 }
                 let expected = walk.next();
                 let row = row_of(row).unwrap_or_else(|_| Row::unreadable(expected));
@@ -287,17 +309,53 @@ impl Store {
         }))
     }
 
-    async fn finish_walk(&self, walk: &mut Walk) -> Result<Found<()>> {
-        loop {
-            if walk.checkpoints.is_empty() {
-                self.read_checkpoints(walk).await?;
+    /// Passes what is left of events that are not there any more.
+    async fn walk_leaves(&self, walk: &mut Walk, first: i64, end: i64) -> Result<Found<()>> {
+        let nodes = self.nodes_over(first, end).await?;
+        let leaves: Vec<Leaf> = on_pool!(self, |pool| {
+            sqlx::query_as(
+                "select sequence, hash, header, payload from audit_leaf \
+                 where sequence >= $1 and sequence < $2 order by sequence",
+            )
+            .bind(first)
+            .bind(end)
+            .fetch_all(pool)
+            .await?
+        });
+        for leaf in &leaves {
+            if let Err(flaw) = self.pass_checkpoints(walk).await? {
+                return Ok(Err(flaw));
             }
-            if !walk.checkpoint_is_due() {
-                break;
+            if let Err(flaw) = walk.pass_leaf(leaf, &nodes) {
+                return Ok(Err(flaw));
             }
+        }
+        Ok(if walk.next() < end {
+            broken(walk.next(), "left, and its hash is missing: it was removed")
+        } else {
+            Ok(())
+        })
+    }
+
+    /// Passes the checkpoints over as many events as were passed.
+    async fn pass_checkpoints(&self, walk: &mut Walk) -> Result<Found<()>> {
+        while walk.checkpoint_is_due() {
             if let Err(flaw) = walk.pass_checkpoint() {
                 return Ok(Err(flaw));
             }
+            if walk.checkpoints.is_empty() {
+                self.read_checkpoints(walk).await?;
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    async fn finish_walk(&self, walk: &mut Walk) -> Result<Found<()>> {
+        if walk.checkpoints.is_empty() {
+            self.read_checkpoints(walk).await?;
+        }
+        if let Err(flaw) = self.pass_checkpoints(walk).await? {
+            return Ok(Err(flaw));
         }
         if let Err(flaw) = walk.pass_kept() {
             return Ok(Err(flaw));
@@ -336,24 +394,29 @@ impl Store {
 
     /// What no page of the walk comes across: rows that belong to nothing.
     async fn count_all(&self, walk: &Walk) -> Result<Found<()>> {
-        let (people, objects): (i64, i64) = on_pool!(self, |pool| {
-            sqlx::query_as(
-                "select \
-                 (select count(*) from audit_person where sequence < 0 or sequence >= $1), \
-                 (select count(*) from audit_object where sequence < 0 or sequence >= $1)",
-            )
-            .bind(walk.end)
-            .fetch_one(pool)
-            .await?
-        });
+        let (events, people, objects): (Option<i64>, Option<i64>, Option<i64>) = on_pool!(
+            self,
+            |pool| {
+                sqlx::query_as(
+                    "select (select min(sequence) from audit_event where sequence < $1), \
+                     (select min(sequence) from audit_person where sequence < $1 or sequence >= $2), \
+                     (select min(sequence) from audit_object where sequence < $1 or sequence >= $2)",
+                )
+                .bind(walk.left)
+                .bind(walk.end)
+                .fetch_one(pool)
+                .await?
+            }
+        );
         // Another process may have appended meanwhile; then the strays are its own.
         let is_still = self.head().await?.size == walk.end;
-        for (strays, what) in [
+        for (stray, what) in [
+            (events, "left, and stands in the history again"),
             (people, "a person is put to it and it is not there"),
             (objects, "an object is put to it and it is not there"),
         ] {
-            if strays > 0 && is_still {
-                return Ok(broken(walk.end, what));
+            if let Some(stray) = stray.filter(|_| is_still) {
+                return Ok(broken(stray, what));
             }
         }
         let expected: i64 = (STEP..63)
@@ -388,41 +451,23 @@ impl Store {
 
     /// The keys that the events before a range name.
     async fn name_keys_before(&self, walk: &mut Walk) -> Result<()> {
-        let types = [EventType::SigningKeyNamed];
-        let mut after = -1;
-        loop {
-            let events = self.events_after(after, &types, None, 100).await?;
-            let Some(last) = events.last() else {
-                return Ok(());
+        for event in self.signing_keys_named().await? {
+            if event.sequence >= walk.from {
+                break;
+            }
+            // What is wrong with it is said by the walk over the whole.
+            let _ = walk.keys.name(&event.payload);
+            let Some(number) = self.first_checkpoint_over(event.sequence + 1).await? else {
+                continue;
             };
-            after = last.sequence;
-            for event in &events {
-                if event.sequence >= walk.from {
-                    return Ok(());
-                }
-                // What is wrong with it is said by the walk over the whole.
-                let _ = walk.keys.name(&event.payload);
-                let Some(number) = self.first_checkpoint_over(event.sequence + 1).await? else {
-                    continue;
-                };
-                let vouching = self.checkpoints_from(number, 1).await?;
-                if let Some(checkpoint) = vouching.first()
-                    && checkpoint.size <= walk.from
-                {
-                    let _ = walk.keys.open(&checkpoint.note);
-                }
+            let vouching = self.checkpoints_from(number, 1).await?;
+            if let Some(checkpoint) = vouching.first()
+                && checkpoint.size <= walk.from
+            {
+                let _ = walk.keys.open(&checkpoint.note);
             }
         }
-    }
-
-    async fn hash_of(&self, sequence: i64) -> Result<Option<Digest>> {
-        let hash: Option<String> = on_pool!(self, |pool| {
-            sqlx::query_scalar("select hash from audit_event where sequence = $1")
-                .bind(sequence)
-                .fetch_optional(pool)
-                .await?
-        });
-        Ok(hash.and_then(|hash| hash.parse().ok()))
+        Ok(())
     }
 
     /// What stands behind the commitments of these events, with its place among them.
@@ -481,6 +526,15 @@ impl Store {
         });
         Ok(objects)
     }
+}
+
+/// What is left of an event.
+#[derive(sqlx::FromRow)]
+struct Leaf {
+    sequence: i64,
+    hash: String,
+    header: Option<String>,
+    payload: Option<String>,
 }
 
 /// A row of the history as it is, down to the last column.
@@ -610,13 +664,47 @@ impl Walk {
                 .name(row.payload)
                 .map_err(|what| Broken { sequence, what })?;
         }
+        self.pass_nodes(hash, &beside.nodes)
+    }
+
+    fn pass_leaf(&mut self, leaf: &Leaf, nodes: &BTreeMap<Node, String>) -> Found<()> {
+        self.pass_kept()?;
+        let sequence = leaf.sequence;
+        if sequence != self.next() {
+            let what = "left, and its hash is missing: it was removed";
+            return broken(self.next(), what);
+        }
+        let Ok(hash) = leaf.hash.parse() else {
+            return broken(sequence, "has a hash that cannot be read");
+        };
+        match (&leaf.header, &leaf.payload) {
+            (None, None) => self.verifier.pass(hash),
+            (header, payload) => {
+                let payload = payload.as_deref().unwrap_or_default();
+                self.verifier.check_written(&Written {
+                    sequence,
+                    header: header.as_deref().unwrap_or_default(),
+                    payload,
+                    previous: self.verifier.last(),
+                    hash,
+                })?;
+                self.keys
+                    .name(payload)
+                    .map_err(|what| Broken { sequence, what })?;
+            }
+        }
+        self.pass_nodes(hash, nodes)
+    }
+
+    /// Lets the tree grow by an event, and compares what becomes complete with what is kept.
+    fn pass_nodes(&mut self, hash: Digest, nodes: &BTreeMap<Node, String>) -> Found<()> {
         let sealed = self.sealed;
         let mut flaw = None;
         self.frontier.append(hash, |node, hash| {
             if !is_kept(node) || size_of(node.leaves().end) > sealed || flaw.is_some() {
                 return;
             }
-            let what = match beside.nodes.get(&node) {
+            let what = match nodes.get(&node) {
                 None => "missing: it was removed",
                 Some(kept) if *kept != hash.to_string() => {
                     "is not the root of the events below it: it was altered"

@@ -32,7 +32,7 @@ use crate::{
         canonical::Digest,
     },
     git::{Record, Records},
-    store::{self, CheckState, EventFilter, Head, KeptCheckpoint, SinkChange, Verification, Walk},
+    store::{self, CheckState, Head, KeptCheckpoint, SinkChange, Verification, Walk},
 };
 
 /// Names the lease of whoever signs.
@@ -245,13 +245,8 @@ pub async fn record_key(
 
 /// The key that the history named last, and where.
 pub async fn last_named(app: &App) -> anyhow::Result<Option<(i64, Named)>> {
-    let filter = EventFilter {
-        event_type: Some(EventType::SigningKeyNamed),
-        limit: 1,
-        ..EventFilter::default()
-    };
-    let events = app.store.events(&filter).await?;
-    let Some(event) = events.first() else {
+    let named = app.store.signing_keys_named().await?;
+    let Some(event) = named.last() else {
         return Ok(None);
     };
     let named = serde_json::from_str(&event.payload)

@@ -28,6 +28,7 @@ mod record;
 pub mod recover;
 mod repair;
 pub mod report;
+pub mod retention;
 pub mod run;
 pub mod schedule;
 mod schema;

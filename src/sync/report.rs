@@ -492,12 +492,9 @@ pub async fn compare_with_what_was_told(app: &App) -> store::Result<()> {
 
 async fn compare(app: &App, stack: &Stack, trace: &Trace) -> store::Result<()> {
     let size = app.store.head().await?.size;
-    let known = app.store.events_from(trace.sequence, 1).await?;
-    let known = known
-        .first()
-        .filter(|event| event.sequence == trace.sequence);
+    let known = app.store.hash_of(trace.sequence).await?;
     let message = match known {
-        Some(event) if event.hash.to_string().starts_with(&trace.hash) => return Ok(()),
+        Some(hash) if hash.to_string().starts_with(&trace.hash) => return Ok(()),
         Some(_) => format!(
             "The Git host was told of another event {} than the history has: the database was \
              restored from a backup, or another installation marks the same commits.",

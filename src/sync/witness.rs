@@ -70,10 +70,8 @@ async fn holds(app: &App, told: Told) -> anyhow::Result<bool> {
     if told.size == 0 {
         return Ok(true);
     }
-    let found = app.store.events_from(told.size - 1, 1).await?;
-    Ok(found
-        .first()
-        .is_some_and(|event| event.sequence == told.size - 1 && event.hash == told.hash))
+    let found = app.store.hash_of(told.size - 1).await?;
+    Ok(found == Some(told.hash))
 }
 
 fn read(path: &Path) -> anyhow::Result<Option<Told>> {

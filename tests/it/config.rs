@@ -554,13 +554,13 @@ webhook = "acme" >> webhook = "quite-another"
 [repository.shop] >> sweep = "99999999999999999999h"
     repository.shop.sweep: must be 24h or less
 [repository.shop] >> sweep = "3"
-    repository.shop.sweep: a duration is a whole number and a unit: "90s", "3m", "1h"
+    repository.shop.sweep: a duration is a whole number and a unit: "90s", "3m", "1h", "7d"
 [repository.shop] >> sweep = ""
-    repository.shop.sweep: a duration is a whole number and a unit: "90s", "3m", "1h"
+    repository.shop.sweep: a duration is a whole number and a unit: "90s", "3m", "1h", "7d"
 [repository.shop] >> sweep = "-3m"
-    repository.shop.sweep: a duration is a whole number and a unit: "90s", "3m", "1h"
+    repository.shop.sweep: a duration is a whole number and a unit: "90s", "3m", "1h", "7d"
 [repository.shop] >> sweep = "3µ"
-    repository.shop.sweep: a duration is a whole number and a unit: "90s", "3m", "1h"
+    repository.shop.sweep: a duration is a whole number and a unit: "90s", "3m", "1h", "7d"
 [repository.shop] >> sweep = 180
     repository.shop.sweep: must be a string, not a number
 kind = "gateway" >> kind = "dashboard"

@@ -25,7 +25,7 @@ use lockstep::{
         lease::Holding,
         ownership,
         ownership::Wish,
-        reading, recover, run, schedule, start, token, witness, worker,
+        reading, recover, retention, run, schedule, start, token, witness, worker,
     },
 };
 use reqwest::Client;
@@ -344,8 +344,7 @@ async fn every_type_of_event_is_recorded_as_the_catalogue_says(mode: Mode) {
         let signing = App {
             audit: Arc::new(Audit {
                 signing_key: Some(Arc::new(key)),
-                previous_signing_key: None,
-                sinks: Vec::new(),
+                ..Audit::default()
             }),
             ..app.app.clone()
         };
@@ -364,12 +363,24 @@ async fn every_type_of_event_is_recorded_as_the_catalogue_says(mode: Mode) {
     reading::exported(&app.app, &by(), &export).await.unwrap();
     app.api.readings.count(&app.app, &by(), "events");
     app.api.report().await;
+    retention::place(&app.app, &by(), "dispute", Some(0), "a dispute")
+        .await
+        .unwrap();
+    retention::lift(&app.app, &by(), "dispute", "settled")
+        .await
+        .unwrap();
     let erased = app.app.event(
         EventType::PersonErased,
         by().actor,
         json!({"reason": "asked"}),
     );
     let owner = app.as_owner().await;
+    let retired = app.app.event(
+        EventType::HistoryRetired,
+        by().actor,
+        json!({"from": 0, "until": 0, "sha256": Digest::of(b"a file"), "file": "old.tar", "checkpoint": 0}),
+    );
+    assert!(owner.store.retire(&retired, |_| true).await.unwrap());
     owner
         .store
         .erase_person(&Names::only("nobody"), &erased)

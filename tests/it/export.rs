@@ -16,6 +16,7 @@ use lockstep::{
         audit::event::{Actor, EventType, NewEvent, Person},
         object::{Kind, ObjectKey},
     },
+    store::Store,
 };
 use serde_json::{Value, json};
 use sqlx::{ConnectOptions as _, Connection as _, sqlite::SqliteConnectOptions};
@@ -588,4 +589,71 @@ async fn what_would_not_verify_is_not_exported() {
             .all(|name| !name.to_string_lossy().starts_with(".lockstep-export")),
         "{names:?}"
     );
+}
+
+#[tokio::test]
+#[ignore = "needs Python with the package cryptography; tests/run has it"]
+async fn old_events_leave_after_their_export_and_later_exports_prove_the_rest() {
+    let archive = Archive::new();
+    let key = archive.keygen("first.key");
+    archive.sign_with("first.key", None);
+    let file = archive.path("lockstep.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, format!("{text}retention = \"36500d\"\n")).unwrap();
+    // Before anything that happens today is recorded.
+    let store = Store::embedded(&archive.path("lockstep-data"))
+        .await
+        .unwrap();
+    store.record_events(&events(0, 300)).await.unwrap();
+    store.close().await;
+    let until = jiff::Timestamp::from_microsecond(START + 200 * SECOND).unwrap();
+    archive.export("old.tar", &["--until", &until.to_string()]);
+
+    let retire = |file: &str, more: &[&str]| {
+        let arguments = [&["--output", "json", "audit", "retire", file], more].concat();
+        let (code, out, err) = archive.run(&arguments);
+        (code, serde_json::from_str(&out).unwrap_or(Value::Null), err)
+    };
+    let (code, told, err) = retire("old.tar", &["--yes"]);
+    assert_eq!((code, &told["events"]), (1, &json!(0)), "{err}");
+    assert_eq!(told["kept"], "it is younger than audit.retention");
+    std::fs::write(&file, format!("{text}retention = \"30d\"\n")).unwrap();
+
+    for (name, tampered) in [
+        ("a filter", None),
+        (
+            "an event",
+            Some(with_lines(&unpack(&archive.path("old.tar")), |lines| {
+                drop(lines.remove(10));
+            })),
+        ),
+    ] {
+        let bad = archive.path("bad.tar");
+        match tampered {
+            Some(members) => pack(&members, &bad),
+            None => drop(archive.export("bad.tar", &["--stack", "books"])),
+        }
+        let (code, told, err) = retire("bad.tar", &["--yes"]);
+        assert_eq!((code, told), (1, Value::Null), "{name}: {err}");
+        std::fs::remove_file(bad).unwrap();
+    }
+    let (code, told, _) = retire("old.tar", &[]);
+    assert_eq!((code, &told["retired"]), (2, &json!(false)));
+    assert_eq!((&told["from"], &told["until"]), (&json!(0), &json!(200)));
+    let (code, told, err) = retire("old.tar", &["--yes", "--reason", "two years are over"]);
+    assert_eq!((code, &told["retired"]), (0, &json!(true)), "{err}");
+    let (code, told, err) = retire("old.tar", &["--yes"]);
+    assert_eq!((code, &told["events"]), (0, &json!(0)), "{err}");
+
+    let (code, out, err) = archive.run(&["audit", "verify"]);
+    assert_eq!(code, 0, "{out}{err}");
+    assert!(out.contains("200 of them left"), "{out}");
+    assert_eq!(Archive::verify(&archive.path("old.tar"), &key).0, 0);
+    archive.export("rest.tar", &[]);
+    let (code, told) = Archive::verify(&archive.path("rest.tar"), &key);
+    assert_eq!((code, &told["from"]), (0, &json!(200)), "{told}");
+    let (code, words) = verify_in_python(&archive.path("rest.tar"), &key);
+    assert_eq!(code, 0, "{words}");
+    let text = String::from_utf8(unpack(&archive.path("rest.tar"))["events.ndjson"].clone());
+    assert!(text.unwrap().contains("two years are over"));
 }

@@ -33,6 +33,7 @@ mod push;
 mod queue;
 mod receiver;
 mod reclaim;
+mod retention;
 mod sandbox;
 mod secrets;
 mod served_schema;

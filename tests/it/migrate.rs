@@ -6,10 +6,13 @@ use std::collections::BTreeSet;
 use lockstep::{
     app::{App, migrate},
     config::{Config, OwnerConfig, Storage, Tables},
-    domain::audit::event::EventType,
-    store::{self, POSTGRES_MIGRATIONS, RIGHTS},
+    domain::{
+        audit::event::{Actor, BEFORE_THE_FIRST, Event, EventType, NewEvent, seal},
+        canonical::Digest,
+    },
+    store::{self, POSTGRES_MIGRATIONS, PgOptions, RIGHTS, Store},
 };
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool};
 
 use crate::support::{
     app::{Mode, Services, TestApp, classic, services},
@@ -21,8 +24,9 @@ crate::in_both_modes! {
 }
 
 /// What nobody who serves may change any more.
-const APPEND_ONLY: [&str; 6] = [
+const APPEND_ONLY: [&str; 7] = [
     "audit_event",
+    "audit_leaf",
     "audit_person",
     "audit_node",
     "audit_checkpoint",
@@ -123,6 +127,12 @@ async fn the_role_that_serves_can_do_its_work_and_not_harm_the_history() {
         "drop function refuse() cascade",
         "create or replace function refuse() returns trigger language plpgsql as 'begin return new; end'",
         "drop function audit_head_grows() cascade",
+        "create or replace function audit_event_leaves() returns trigger language plpgsql as 'begin return old; end'",
+        "insert into audit_leaf (sequence, hash) select sequence, hash from audit_event",
+        "insert into audit_event_0 (sequence, header, payload, previous, hash) select 99999, header, payload, previous, hash from audit_event limit 1",
+        "select * from audit_event_0",
+        "alter table audit_event detach partition audit_event_0",
+        "drop table audit_event_0",
         "create or replace view clock as select cast(0 as bigint) as now",
         "delete from audit_head",
         "truncate audit_head",
@@ -157,7 +167,7 @@ async fn every_table_of_the_database_has_its_rights_named() {
     let mut connection = serving(app.services().unwrap()).await;
     let tables: Vec<String> = sqlx::query_scalar(
         "select relname::text from pg_class where relnamespace = 'public'::regnamespace \
-         and relkind in ('r', 'p', 'v', 'S')",
+         and relkind in ('r', 'p', 'v', 'S') and not relispartition",
     )
     .fetch_all(&mut connection)
     .await
@@ -332,4 +342,94 @@ fn each_role_of_the_configuration_looks_up_what_it_needs() {
         refused.to_string().contains("beside postgres only"),
         "{refused}"
     );
+}
+
+/// An event that stood in the history before it had parts.
+fn sealed(sequence: i64, previous: Digest) -> Event {
+    let new = NewEvent::new(
+        EventType::ServerStarted,
+        1_700_000_000_000_000 + sequence,
+        Actor::new("server", "one"),
+        serde_json::json!({"config": "x", "listen": "127.0.0.1:1"}),
+    );
+    seal(&new, sequence, previous, || [0; 32])
+}
+
+#[tokio::test]
+#[ignore = "needs Postgres and NATS; tests/run has it"]
+async fn a_history_of_before_becomes_the_first_of_its_parts() {
+    const PART: i64 = 1 << 20;
+    for first in [0, 3 * PART - 2] {
+        let services = services().await;
+        let owner = PgPool::connect(&services.owner_url()).await.unwrap();
+        POSTGRES_MIGRATIONS.run_to(80, &owner).await.unwrap();
+        let mut previous = BEFORE_THE_FIRST;
+        for sequence in first..first + 5 {
+            let event = sealed(sequence, previous);
+            sqlx::query(
+                "insert into audit_event (sequence, header, payload, previous, hash) \
+                 values ($1, $2, $3, $4, $5)",
+            )
+            .bind(sequence)
+            .bind(&event.header)
+            .bind(&event.payload)
+            .bind(previous.to_string())
+            .bind(event.hash.to_string())
+            .execute(&owner)
+            .await
+            .unwrap();
+            previous = event.hash;
+        }
+        sqlx::query("update audit_head set size = $1, hash = $2")
+            .bind(first + 5)
+            .bind(previous.to_string())
+            .execute(&owner)
+            .await
+            .unwrap();
+        migrate(&services.tables()).await.unwrap();
+
+        // The part is named by the place that its end has.
+        let part = (first + 5) / PART;
+        let parts: Vec<(String, String)> = sqlx::query_as(
+            "select relname::text, pg_get_expr(relpartbound, oid) from pg_class \
+             where relispartition and relkind = 'r' order by oid",
+        )
+        .fetch_all(&owner)
+        .await
+        .unwrap();
+        assert_eq!(parts.len(), 1);
+        assert_eq!(parts[0].0, format!("audit_event_{part}"));
+        let bound = format!("FROM (MINVALUE) TO ('{}')", (part + 1) * PART);
+        assert_eq!(parts[0].1, bound);
+        // What later migrations will call them by.
+        let indexes: i64 = sqlx::query_scalar(
+            "select count(*) from pg_indexes where tablename = 'audit_event' \
+             and (indexname like 'audit_event_by_%' or indexname = 'audit_event_pkey')",
+        )
+        .fetch_one(&owner)
+        .await
+        .unwrap();
+        assert_eq!(indexes, 9);
+
+        let serving =
+            Store::postgres_migrated(&services.serving_url().into(), &PgOptions::default())
+                .await
+                .unwrap();
+        let found = serving.events_from(first, 5).await.unwrap();
+        assert_eq!(found.len(), 5);
+        assert_eq!(found[4].hash, previous);
+        let next = NewEvent::new(
+            EventType::ServerStopped,
+            1_800_000_000_000_000,
+            Actor::new("server", "one"),
+            serde_json::json!({"config": "x", "listen": "127.0.0.1:1"}),
+        );
+        serving.record_events(&[next]).await.unwrap();
+        if first == 0 {
+            serving.verify_history().await.unwrap().unwrap();
+        }
+        serving.close().await;
+        owner.close().await;
+        services.drop_database().await;
+    }
 }

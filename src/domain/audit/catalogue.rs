@@ -407,6 +407,25 @@ pub fn members(event_type: EventType) -> Vec<Member> {
             maybe("reason", "Why the key before it does not vouch for it."),
         ],
         EventType::HistoryBroken => vec![always("message", "What was found.")],
+        EventType::LegalHoldPlaced => vec![
+            always("name", "The hold's name."),
+            always("reason", "Why."),
+            maybe(
+                "since",
+                "From when on nothing leaves; without it nothing does at all.",
+            ),
+        ],
+        EventType::LegalHoldLifted => {
+            vec![always("name", "The hold's name."), always("reason", "Why.")]
+        }
+        EventType::HistoryRetired => vec![
+            always("from", "The first event that may leave."),
+            always("until", "The event after the last one that may."),
+            always("sha256", "The hash of the export that has them in full."),
+            always("file", "That export, as it was named."),
+            always("checkpoint", "The number of the checkpoint that proves it."),
+            maybe("reason", "Why."),
+        ],
         EventType::PersonErased => vec![
             maybe("reason", "Why."),
             maybe(

@@ -95,6 +95,9 @@ event_types! {
     ServerStopped = "server.stopped", "A process stopped in order.";
     SigningKeyNamed = "signing-key.named", "A key that signs the history's checkpoints was named; the one before it signs the next checkpoint, too.";
     HistoryBroken = "history.broken", "The history's own check found something that is not as it was written.";
+    LegalHoldPlaced = "legal-hold.placed", "Somebody ordered that nothing leaves the history from a moment on.";
+    LegalHoldLifted = "legal-hold.lifted", "A legal hold was lifted.";
+    HistoryRetired = "history.retired", "Old events may leave the history: they were exported, and their hashes stay.";
     PersonErased = "person.erased", "A person's name and addresses were erased; the commitments stay.";
 }
 

@@ -286,6 +286,8 @@ pub fn trusted(
 pub struct Verified {
     pub events: u64,
     pub matches: u64,
+    /// How many events from the first on are there in full.
+    pub whole: u64,
     /// What `changes.csv` and `events.ndjson` must be, by their SHA-256.
     pub csv: Digest,
     pub cloud_events: Digest,
@@ -301,6 +303,7 @@ pub struct Checker {
     next: u64,
     previous: Digest,
     matches: u64,
+    whole: u64,
     csv: Sha256,
     cloud_events: Sha256,
 }
@@ -365,6 +368,7 @@ impl Checker {
             checkpoint,
             tree,
             matches: 0,
+            whole: 0,
             csv,
             cloud_events: Sha256::new(),
         })
@@ -444,6 +448,7 @@ impl Checker {
             payload,
             people,
         };
+        self.whole += u64::from(self.manifest.from + self.whole == sequence);
         self.matches += 1;
         self.csv.update(csv_row(&event, &header));
         self.cloud_events
@@ -486,6 +491,7 @@ impl Checker {
         Ok(Verified {
             events,
             matches,
+            whole: self.whole,
             csv: Digest(self.csv.finalize().into()),
             cloud_events: Digest(self.cloud_events.finalize().into()),
         })

@@ -8,5 +8,6 @@ pub mod export;
 pub mod keys;
 pub mod merkle;
 pub mod person;
+pub mod retention;
 pub mod trace;
 pub mod verify;
