@@ -4,7 +4,7 @@
 //! Postgres is measured where `LOCKSTEP_TEST_POSTGRES` names a server in which a database may be
 //! made. `taskset -c 0` shows what one core verifies. `LOCKSTEP_BENCH_EVENTS` sets how many.
 
-use std::{str::FromStr as _, time::Instant};
+use std::{path::Path, str::FromStr as _, time::Instant};
 
 use lockstep::{
     domain::{
@@ -12,7 +12,7 @@ use lockstep::{
         object::{Kind, ObjectKey},
         run::RunId,
     },
-    store::{PgOptions, Store, Verification},
+    store::{FILE, PgOptions, Store, Verification},
 };
 use secrecy::SecretString;
 use serde_json::json;
@@ -42,8 +42,9 @@ pub async fn run() {
         .synchronous(SqliteSynchronous::Full);
     let pool = SqlitePoolOptions::new().max_connections(1);
     let plain = pool.connect_with(options).await.unwrap();
-    for statement in SQLITE {
-        sqlx::raw_sql(*statement).execute(&plain).await.unwrap();
+    for statement in sqlite(&folder.path().join(FILE)).await {
+        let statement = AssertSqlSafe(statement);
+        sqlx::raw_sql(statement).execute(&plain).await.unwrap();
     }
     measure("SQLite", &store, &Plain::Sqlite(plain)).await;
 
@@ -72,25 +73,22 @@ pub async fn run() {
     sqlx::query(drop).execute(&mut connection).await.unwrap();
 }
 
-/// The same table with the same indexes, and nothing that guards it.
-const SQLITE: &[&str] = &[
-    "create table plain (sequence integer primary key, header text not null, \
-     payload text not null, previous text not null, hash text not null, \
-     at integer generated always as (header ->> '$.at') stored, \
-     type text generated always as (header ->> '$.type') stored, \
-     actor_kind text generated always as (header ->> '$.actor.kind') stored, \
-     actor_id text generated always as (header ->> '$.actor.id') stored, \
-     target text generated always as (header ->> '$.target') stored, \
-     stack text generated always as (header ->> '$.stack') stored, \
-     object text generated always as (header ->> '$.object') stored, \
-     run text generated always as (header ->> '$.run') stored) strict; \
-     create index plain_at on plain (at, sequence); create index plain_type on plain (type, sequence); \
-     create index plain_target on plain (target, sequence); \
-     create index plain_stack on plain (stack, sequence); \
-     create index plain_object on plain (object, sequence); \
-     create index plain_run on plain (run, sequence)",
-];
 const POSTGRES: &[&str] = &["create table plain (like audit_event including all)"];
+
+/// The same table with the same indexes, and nothing that guards it.
+async fn sqlite(history: &Path) -> Vec<String> {
+    let history = SqlitePool::connect_with(SqliteConnectOptions::new().filename(history));
+    let statements: Vec<String> = sqlx::query_scalar(
+        "select replace(sql, 'audit_event', 'plain') from sqlite_master \
+         where tbl_name = 'audit_event' and type in ('table', 'index') and sql is not null \
+         order by type desc",
+    )
+    .fetch_all(&history.await.unwrap())
+    .await
+    .unwrap();
+    assert!(statements.len() > 8, "{statements:?}");
+    statements
+}
 
 async fn measure(database: &str, store: &Store, plain: &Plain) {
     for (size, count) in SIZES {

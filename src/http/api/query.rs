@@ -497,6 +497,7 @@ async fn events(
     responses(
         (status = 200, description = "What was asked for", body = EventView),
         (status = 404, description = "There is no such thing", body = ErrorBody),
+        (status = 410, description = "It left the history after it was exported", body = ErrorBody),
         Unread,
     )
 )]
@@ -508,10 +509,20 @@ async fn event(
 ) -> Result<Response<Body>, Error> {
     const NO_EVENT: Error =
         Error::new(StatusCode::NOT_FOUND, "not_found", "there is no such event");
+    const LEFT: Error = Error::new(
+        StatusCode::GONE,
+        "gone",
+        "the event left the history; the export that an event history.retired names has it",
+    );
     let asking = enter(&state, &origin, &headers, "events/{sequence}").await?;
     let sequence: i64 = sequence.parse().map_err(|_| NO_EVENT)?;
-    let event = asking.api.app.store.event(sequence).await;
-    let event = event.map_err(|error| of_store(&error))?.ok_or(NO_EVENT)?;
+    let store = &asking.api.app.store;
+    let event = store.event(sequence).await;
+    let Some(event) = event.map_err(|error| of_store(&error))? else {
+        let hash = store.hash_of(sequence).await;
+        let has_left = hash.map_err(|error| of_store(&error))?.is_some();
+        return Err(if has_left { LEFT } else { NO_EVENT });
+    };
     Ok(answer(&headers, text(&EventView::of(&event))?))
 }
 
