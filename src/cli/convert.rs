@@ -64,8 +64,14 @@ impl From {
             file.bytes.windows(word.len()).any(|part| part == word)
         };
         match self {
-            Self::Operator if !files.iter().any(|file| holds(file, b"tyk.tyk.io/")) => {
-                anyhow::bail!("no file there has a resource of Tyk Operator (tyk.tyk.io/v1alpha1)")
+            Self::Operator
+                if !files.iter().any(|file| {
+                    holds(file, b"tyk.tyk.io/") || holds(file, b"networking.k8s.io/")
+                }) =>
+            {
+                anyhow::bail!(
+                    "no file there has a resource of Tyk Operator (tyk.tyk.io/v1alpha1), nor an Ingress"
+                )
             }
             Self::TykSync if !files.iter().any(|file| file.path.ends_with(".tyk.json")) => {
                 anyhow::bail!(

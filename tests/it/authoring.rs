@@ -750,6 +750,26 @@ spec:
   active: true
   access_rights_array:
     - { name: ping, namespace: default }
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: { name: tools }
+data:
+  api.json: |
+    openapi: 3.0.3
+    info: { title: Tools, version: v1 }
+    paths: {}
+    x-tyk-api-gateway:
+      info: { name: Tools, state: { active: true } }
+      upstream: { url: http://tools.internal }
+      server: { listenPath: { value: /tools/, strip: true } }
+---
+apiVersion: tyk.tyk.io/v1alpha1
+kind: TykMcpProxyDefinition
+metadata: { name: tools }
+spec:
+  tykMCP:
+    configmapRef: { name: tools, keyName: api.json }
 ";
 
 #[test]
@@ -763,7 +783,7 @@ fn a_converted_folder_wants_what_the_original_wanted() {
     ];
     let (code, out, err) = lockstep(path, &[], &arguments);
     assert_eq!(code, 0, "{out}{err}");
-    assert_eq!(out.matches("written: ").count(), 2, "{out}");
+    assert_eq!(out.matches("written: ").count(), 3, "{out}");
     assert!(
         out.contains("holds one in clear at /request_signing/secret"),
         "{out}"

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use lockstep::manifest::{
     Manifests, Options, Problem, SourceFile,
     operator::fields::{Becomes, Field, fields},
@@ -123,7 +124,6 @@ fn policy(name: &str, spec: &Value) -> Value {
 
 /// base64url of default/NAME, without padding.
 fn id(name: &str) -> String {
-    use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
     BASE64_URL_SAFE_NO_PAD.encode(format!("default/{name}"))
 }
 
@@ -233,6 +233,80 @@ fn streams_and_mcp_proxies_are_documents_too() {
     );
     let lost = problems(&[of("TykMcpProxyDefinition", "tykMCP", "lost")]);
     assert!(lost[0].contains("no ConfigMap default/lost"), "{lost:?}");
+}
+
+/// What Tyk Operator's own reconcilers (0.18) were seen to send, beyond what its samples have.
+#[test]
+fn what_the_operators_samples_do_not_show_is_as_its_reconcilers_send_it() {
+    let in_namespace = |mut resource: Value, namespace: &str| {
+        resource["metadata"]["namespace"] = json!(namespace);
+        resource
+    };
+    // A right without versions has none: "Default" would let keys into a version of that name.
+    let right = json!([{"name": "a", "namespace": "default"}]);
+    let spec =
+        json!({"name": "gold", "state": "active", "active": true, "access_rights_array": right});
+    let made = bodies(&[api("a", &json!({})), policy("gold", &spec)]);
+    let policy = &made[&format!("policy/{}", id("gold"))];
+    let right = &policy["access_rights"][id("a").as_str()];
+    assert_eq!(right.get("versions"), None, "{right}");
+
+    // Another API without a namespace is looked for in that of the resource.
+    let outer = json!({"proxy": {"target_url": "", "listen_path": "/outer/", "target_internal": {
+        "target": {"name": "inner"}, "path": "/a?b#c%20", "query": "d=e"
+    }}});
+    let made = bodies(&[
+        in_namespace(api("outer", &outer), "tyk"),
+        in_namespace(api("inner", &json!({})), "tyk"),
+    ]);
+    let id_of = |name: &str| BASE64_URL_SAFE_NO_PAD.encode(format!("tyk/{name}"));
+    let outer = &made[&format!("classic/{}", id_of("outer"))];
+    let address = format!("tyk://{}/a%3Fb%23c%2520?d=e", id_of("inner"));
+    assert_eq!(outer["proxy"]["target_url"], address);
+
+    // References to client certificates stand in the place of the list.
+    let spec = json!({
+        "use_mutual_tls_auth": true, "client_certificates": ["aaaa"],
+        "client_certificate_refs": ["tls"], "use_standard_auth": true, "auth_configs": null,
+    });
+    let made = bodies(&[
+        api("mutual", &spec),
+        secret("tls", json!({"tls.crt": SERVER})),
+    ]);
+    let mutual = &made[&format!("classic/{}", id("mutual"))];
+    let allowed = mutual["client_certificates"].as_array().unwrap();
+    assert!(allowed.len() == 1 && allowed[0] != "aaaa", "{allowed:?}");
+    let header = &mutual["auth_configs"]["authToken"]["auth_header_name"];
+    assert_eq!(header, "Authorization");
+
+    // Each kind knows its own label of a template, and an Ingress takes any API by its name.
+    let mut applied = api("applied", &json!({}));
+    applied["metadata"]["labels"] = json!({"tyk.io/ingress-template": "true"});
+    let ingress = json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "Ingress",
+        "metadata": {"name": "shop", "annotations": {
+            "kubernetes.io/ingress.class": "tyk", "tyk.io/template": "applied"
+        }},
+        "spec": {"rules": [{"host": "a.test", "http": {"paths": [{
+            "path": "/", "pathType": "Prefix",
+            "backend": {"service": {"name": "shop", "port": {"number": 80}}}
+        }]}}]},
+    });
+    let made = bodies(&[applied, ingress]);
+    assert_eq!(made.len(), 2, "{made:?}");
+    assert!(made.contains_key(&format!("classic/{}", id("applied"))));
+
+    // A rewrite to nowhere is refused, as the operator's webhook does.
+    let rewrite = json!({"path": "/a", "method": "GET", "match_pattern": ".*", "rewrite_to": "",
+        "triggers": [{"on": "all"}]});
+    let spec = json!({"version_data": {"not_versioned": true, "versions": {"Default": {
+        "name": "Default", "use_extended_paths": true, "extended_paths": {"url_rewrites": [rewrite]}
+    }}}});
+    let told = problems(&[api("rewriting", &spec)]);
+    let of_rewrites = told
+        .iter()
+        .filter(|told| told.contains("is rewritten to is missing"));
+    assert_eq!(of_rewrites.count(), 2, "{told:?}");
 }
 
 #[test]

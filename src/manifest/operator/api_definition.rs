@@ -50,13 +50,14 @@ pub(super) fn make(
     certificates(&mut spec, &name, &place, cluster, reading);
     graphs.fill(&mut spec, &name, &place, cluster, reading);
     data_sources(&spec, &place, reading);
-    target_of_proxy(&mut spec, &place, cluster, reading);
+    target_of_proxy(&mut spec, &name.namespace, &place, cluster, reading);
     policies(&mut spec, &place, cluster, reading);
-    versions(&mut spec, &place, cluster, reading);
+    versions(&mut spec, &name.namespace, &place, cluster, reading);
     if spec.get("use_standard_auth") == Some(&Value::Bool(true)) {
-        let configs = spec
-            .entry("auth_configs")
-            .or_insert_with(|| Value::Object(Map::new()));
+        let configs = spec.entry("auth_configs").or_insert(Value::Null);
+        if configs.is_null() {
+            *configs = Value::Object(Map::new());
+        }
         if let Some(configs) = configs.as_object_mut()
             && !configs.contains_key("authToken")
         {
@@ -119,6 +120,10 @@ fn certificates(
             "has no effect without use_mutual_tls_auth: nobody is asked for a certificate",
             Some("write use_mutual_tls_auth: true"),
         );
+    }
+    if !clients.is_empty() && is_asked_for {
+        // They stand in the place of those that the API lists itself.
+        spec.insert("client_certificates".to_owned(), json!([]));
     }
     for (index, secret) in clients.iter().enumerate().filter(|_| is_asked_for) {
         let pointer = format!("/client_certificate_refs/{index}");
@@ -197,6 +202,7 @@ fn data_sources(spec: &Map<String, Value>, place: &Place, reading: &mut Reading<
 /// `target_internal` names another API; the gateway's own form of that is a `tyk://` address.
 fn target_of_proxy(
     spec: &mut Map<String, Value>,
+    namespace: &str,
     place: &Place,
     cluster: &Cluster,
     reading: &mut Reading<'_>,
@@ -214,7 +220,9 @@ fn target_of_proxy(
         .filter(|internal| !internal.is_null())
     {
         let pointer = "/proxy/target_internal";
-        if let Some(address) = cluster.internal_address(&internal, place, pointer, reading) {
+        if let Some(address) =
+            cluster.internal_address(&internal, namespace, place, pointer, reading)
+        {
             proxy.insert("target_url".to_owned(), json!(address));
         }
     }
@@ -276,6 +284,7 @@ fn policies(
 /// Every API has a version, and some of its endpoints' settings have forms of the operator's own.
 fn versions(
     spec: &mut Map<String, Value>,
+    namespace: &str,
     place: &Place,
     cluster: &Cluster,
     reading: &mut Reading<'_>,
@@ -307,12 +316,13 @@ fn versions(
         let rewrites = paths.get_mut("url_rewrites").and_then(Value::as_array_mut);
         for (index, rewrite) in rewrites.into_iter().flatten().enumerate() {
             let pointer = format!("{base}/extended_paths/url_rewrites/{index}");
-            rewrite_target(rewrite, &pointer, place, cluster, reading);
+            rewrite_target(rewrite, &pointer, namespace, place, cluster, reading);
             let triggers = rewrite.get_mut("triggers").and_then(Value::as_array_mut);
             for (index, trigger) in triggers.into_iter().flatten().enumerate() {
                 rewrite_target(
                     trigger,
                     &format!("{pointer}/triggers/{index}"),
+                    namespace,
                     place,
                     cluster,
                     reading,
@@ -325,6 +335,7 @@ fn versions(
 fn rewrite_target(
     rewrite: &mut Value,
     pointer: &str,
+    namespace: &str,
     place: &Place,
     cluster: &Cluster,
     reading: &mut Reading<'_>,
@@ -336,10 +347,20 @@ fn rewrite_target(
         .remove("rewrite_to_internal")
         .filter(|internal| !internal.is_null())
     else {
+        let target = members.get("rewrite_to").and_then(Value::as_str);
+        if target.is_none_or(str::is_empty) {
+            reading.wrong(
+                place,
+                format!("{pointer}/rewrite_to"),
+                "where the request is rewritten to is missing",
+                Some("write rewrite_to, or rewrite_to_internal for another API"),
+            );
+        }
         return;
     };
     let pointer = format!("{pointer}/rewrite_to_internal");
-    if let Some(address) = cluster.internal_address(&internal, place, &pointer, reading) {
+    if let Some(address) = cluster.internal_address(&internal, namespace, place, &pointer, reading)
+    {
         members.insert("rewrite_to".to_owned(), json!(address));
     }
 }

@@ -83,7 +83,8 @@ impl Ingress {
     /// The APIs that it asks for.
     pub fn apis(
         self,
-        templates: &BTreeMap<FullName, Resource>,
+        // Any will do, marked as a template or not.
+        (templates, applied): (&BTreeMap<FullName, Resource>, &BTreeMap<FullName, Resource>),
         documents: &BTreeMap<FullName, Document>,
         cluster: &mut Cluster,
         reading: &mut Reading<'_>,
@@ -97,11 +98,11 @@ impl Ingress {
             namespace: self.name.namespace.clone(),
             name: name.to_owned(),
         });
-        let missing = |kind: &str, name: &FullName, reading: &mut Reading<'_>| {
+        let missing = |what: &str, reading: &mut Reading<'_>| {
             reading.wrong(
                 place,
                 "/metadata/annotations",
-                format!("no {kind} {name} is described here that is a template"),
+                format!("no {what}"),
                 Some("add it to the manifests, with the label of a template"),
             );
             Vec::new()
@@ -111,13 +112,18 @@ impl Ingress {
                 let keyless = self.keyless();
                 self.classic(&keyless, cluster, reading)
             }
-            (None | Some("ApiDefinition"), Some(name)) => match templates.get(&name) {
-                Some(template) => self.classic(template, cluster, reading),
-                None => missing("ApiDefinition", &name, reading),
-            },
+            (None | Some("ApiDefinition"), Some(name)) => {
+                match templates.get(&name).or_else(|| applied.get(&name)) {
+                    Some(template) => self.classic(template, cluster, reading),
+                    None => missing(&format!("ApiDefinition {name} is described here"), reading),
+                }
+            }
             (Some("TykOasApiDefinition"), Some(name)) => match documents.get(&name) {
                 Some(template) => self.oas(template, cluster, reading),
-                None => missing("TykOasApiDefinition", &name, reading),
+                None => {
+                    let what = "is described here that is a template";
+                    missing(&format!("TykOasApiDefinition {name} {what}"), reading)
+                }
             },
             (Some(_), _) => {
                 reading.wrong(

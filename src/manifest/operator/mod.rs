@@ -293,7 +293,10 @@ impl Resources {
             let labels = value.pointer("/metadata/labels");
             labels.and_then(|labels| labels.get(name)) == Some(&Value::String("true".to_owned()))
         };
-        let is_template = label("template") || label("tyk.io/ingress-template");
+        let is_template = match kind {
+            Kind::ApiDefinition => label("template"),
+            _ => label("tyk.io/ingress-template"),
+        };
         let resource = Resource {
             name: name.clone(),
             spec: spec.clone(),
@@ -389,7 +392,12 @@ impl Resources {
         graphs.link(&apis, &cluster, reading);
 
         for ingress in ingresses {
-            let made = ingress.apis(&templates, &document_templates, &mut cluster, reading);
+            let made = ingress.apis(
+                (&templates, &apis),
+                &document_templates,
+                &mut cluster,
+                reading,
+            );
             for api in made {
                 match api {
                     ingress::Api::Classic(api) => {
@@ -524,15 +532,15 @@ impl Cluster {
     fn internal_address(
         &self,
         internal: &Value,
+        namespace: &str,
         place: &Place,
         pointer: &str,
         reading: &mut Reading<'_>,
     ) -> Option<String> {
         let target = internal.get("target").unwrap_or(&Value::Null);
-        // Here the operator's default is its own, whatever namespace the resource is in.
         let name = reference(
             target,
-            NAMESPACE,
+            namespace,
             place,
             &format!("{pointer}/target"),
             reading,
@@ -554,7 +562,9 @@ impl Cluster {
             if !path.starts_with('/') {
                 address.push('/');
             }
-            address.push_str(path);
+            // What ends a path, or is read as an escape in it, is meant as itself.
+            let path = path.replace('%', "%25").replace('?', "%3F");
+            address.push_str(&path.replace('#', "%23"));
         }
         if !text("query").is_empty() {
             address.push('?');

@@ -133,7 +133,11 @@ impl Definition {
             members,
             rest: _,
         } = extension;
-        self.implements.extend(implements);
+        for interface in implements {
+            if !self.implements.contains(&interface) {
+                self.implements.push(interface);
+            }
+        }
         self.directives.extend(directives);
         self.members.extend(members);
     }
@@ -595,7 +599,7 @@ mod tests {
             type Mutation { set(v: Boolean = true, w: Float = 1.50): Boolean }
         "#;
         let posts = r#"
-            extend type User @key(fields: "id") { id: ID! @external posts: [Post!]! }
+            extend type User implements Node @key(fields: "id") { id: ID! @external posts: [Post!]! }
             type Post { id: ID! }
             scalar Date
             enum Color { RED GREEN }

@@ -134,13 +134,6 @@ fn right_of(
     numeric_limits(&mut entry);
     entry.insert("api_id".to_owned(), json!(api.id));
     entry.insert("api_name".to_owned(), json!(api.name));
-    let has_versions = entry
-        .get("versions")
-        .and_then(Value::as_array)
-        .is_some_and(|versions| !versions.is_empty());
-    if !has_versions {
-        entry.insert("versions".to_owned(), json!(["Default"]));
-    }
     Some((api.id.clone(), Value::Object(entry)))
 }
 

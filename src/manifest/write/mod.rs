@@ -145,7 +145,8 @@ pub fn converted(desired: &Desired, options: &Options) -> Written {
             );
             continue;
         }
-        let Ok(mut text) = serde_json::to_string_pretty(&values::escaped_in(&object.body)) else {
+        let document = values::escaped_in(&native::manifest_of(key.kind, &object.body));
+        let Ok(mut text) = serde_json::to_string_pretty(&document) else {
             refuse(key, "its document cannot be written as JSON");
             continue;
         };
