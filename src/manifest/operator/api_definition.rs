@@ -349,7 +349,7 @@ fn rewrite_target(
     else {
         let target = members.get("rewrite_to").and_then(Value::as_str);
         if target.is_none_or(str::is_empty) {
-            reading.wrong(
+            reading.warn(
                 place,
                 format!("{pointer}/rewrite_to"),
                 "where the request is rewritten to is missing",
