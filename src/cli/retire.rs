@@ -122,7 +122,11 @@ impl Retire {
         })?;
         let from = i64::try_from(manifest.from)?;
         Ok(Archive {
-            file: self.file.display().to_string(),
+            // Without the folder, which may bear somebody's name.
+            file: self
+                .file
+                .file_name()
+                .map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
             sha256,
             from,
             until: from + i64::try_from(verified.whole)?,

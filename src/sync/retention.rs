@@ -32,7 +32,7 @@ pub enum RetentionError {
 /// An export that was verified: what of it counts here.
 #[derive(Debug, Clone)]
 pub struct Archive {
-    /// As it was named.
+    /// Its name, without the folder.
     pub file: String,
     pub sha256: Digest,
     /// The events that it has in full: the first inside and the second outside.

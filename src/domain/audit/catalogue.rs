@@ -422,7 +422,7 @@ pub fn members(event_type: EventType) -> Vec<Member> {
             always("from", "The first event that may leave."),
             always("until", "The event after the last one that may."),
             always("sha256", "The hash of the export that has them in full."),
-            always("file", "That export, as it was named."),
+            always("file", "The name of that export's file."),
             always("checkpoint", "The number of the checkpoint that proves it."),
             maybe("reason", "Why."),
         ],

@@ -79,6 +79,8 @@ pub(super) fn read(
     })
 }
 
+const NO_TEMPLATE: &str = "is described here that is a template";
+
 impl Ingress {
     /// The APIs that it asks for.
     pub fn apis(
@@ -120,10 +122,10 @@ impl Ingress {
             }
             (Some("TykOasApiDefinition"), Some(name)) => match documents.get(&name) {
                 Some(template) => self.oas(template, cluster, reading),
-                None => {
-                    let what = "is described here that is a template";
-                    missing(&format!("TykOasApiDefinition {name} {what}"), reading)
-                }
+                None => missing(
+                    &format!("TykOasApiDefinition {name} {NO_TEMPLATE}"),
+                    reading,
+                ),
             },
             (Some(_), _) => {
                 reading.wrong(
