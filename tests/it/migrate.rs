@@ -399,7 +399,7 @@ async fn a_history_of_before_becomes_the_first_of_its_parts() {
         .unwrap();
         assert_eq!(parts.len(), 1);
         assert_eq!(parts[0].0, format!("audit_event_{part}"));
-        let bound = format!("FROM (MINVALUE) TO ('{}')", (part + 1) * PART);
+        let bound = format!("FOR VALUES FROM (MINVALUE) TO ('{}')", (part + 1) * PART);
         assert_eq!(parts[0].1, bound);
         // What later migrations will call them by.
         let indexes: i64 = sqlx::query_scalar(
