@@ -1,7 +1,5 @@
 //! `lockstep audit forget`: erasing a person from the history, which stays provable.
 
-use std::io::{IsTerminal as _, Write as _};
-
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -57,7 +55,7 @@ impl Forget {
             !found.names.are_in(&reason),
             forget::ForgetError::NamedByReason
         );
-        if !(self.yes || asked(&found)?) {
+        if !(self.yes || output::confirmed(&shown(&found), "Erase this, for ever?")?) {
             if invocation.is_json() {
                 output::json(&to_json(&found, &found.records, false))?;
             } else {
@@ -81,21 +79,6 @@ impl Forget {
         }
         Ok(Exit::Done)
     }
-}
-
-/// Whether somebody at the terminal means it.
-fn asked(found: &Found) -> anyhow::Result<bool> {
-    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
-        return Ok(false);
-    }
-    eprint!(
-        "{}\nErase this, for ever? Type yes: ",
-        output::harmless(&shown(found))
-    );
-    std::io::stderr().flush()?;
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer)?;
-    Ok(answer.trim() == "yes")
 }
 
 fn shown(found: &Found) -> String {

@@ -1,7 +1,7 @@
 //! Printing: data to standard output, in the form that was asked for. Much of it was written by
 //! others, in Git and on gateways, and none of that may steer the terminal.
 
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 
 use serde::Serialize;
 
@@ -23,6 +23,19 @@ fn line(text: &str) {
         }
         Ok(()) | Err(_) => {}
     }
+}
+
+/// Whether somebody at the terminal means it, after they were shown what it is. Without a terminal
+/// nobody does.
+pub fn confirmed(shown: &str, question: &str) -> io::Result<bool> {
+    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        return Ok(false);
+    }
+    eprint!("{}\n{question} Type yes: ", harmless(shown));
+    io::stderr().flush()?;
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer)?;
+    Ok(answer.trim() == "yes")
 }
 
 /// The text with what would steer a terminal, or turn its letters round, written out.

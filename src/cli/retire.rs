@@ -1,9 +1,6 @@
 //! `lockstep audit retire`: old events leave the history, and their hashes stay.
 
-use std::{
-    io::{IsTerminal as _, Write as _},
-    path::PathBuf,
-};
+use std::{io::IsTerminal as _, path::PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
@@ -69,7 +66,7 @@ impl Retire {
             let has_left = leaving.kept.is_none();
             return Ok(if has_left { Exit::Done } else { Exit::Failed });
         }
-        if !(self.yes || asked(&leaving)?) {
+        if !(self.yes || output::confirmed(&shown(&leaving), "Let them go, for ever?")?) {
             if invocation.is_json() {
                 output::json(&to_json(&leaving, false))?;
             } else {
@@ -139,20 +136,6 @@ impl Retire {
             root: checkpoint.root,
         })
     }
-}
-
-fn asked(leaving: &Leaving) -> anyhow::Result<bool> {
-    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
-        return Ok(false);
-    }
-    eprint!(
-        "{}\nLet them go, for ever? Type yes: ",
-        output::harmless(&shown(leaving))
-    );
-    std::io::stderr().flush()?;
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer)?;
-    Ok(answer.trim() == "yes")
 }
 
 fn shown(leaving: &Leaving) -> String {

@@ -298,9 +298,7 @@ pub(super) async fn append(tx: &mut Tx, events: &[NewEvent]) -> Result<()> {
                     .push_bind(event.previous.to_string())
                     .push_bind(event.hash.to_string());
             });
-            // Most steps tell of one thing; that text alone is worth keeping prepared.
-            let insert = insert.build().persistent(chunk.len() == 1);
-            insert.execute(connection).await?;
+            insert.build().persistent(false).execute(connection).await?;
         });
     }
     insert_people(tx, &sealed).await?;

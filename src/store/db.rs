@@ -171,12 +171,7 @@ impl Store {
         drop(lock);
         let readers = PoolOptions::<Sqlite>::new()
             .max_connections(4)
-            .connect_with(
-                options
-                    .pragma("query_only", "on")
-                    // Long reads do not wait for each other's thread every few rows.
-                    .row_buffer_size(1_024),
-            )
+            .connect_with(options.pragma("query_only", "on"))
             .await?;
         Ok(Self {
             db: Db::Sqlite { writer, readers },

@@ -8,6 +8,7 @@ use super::{
     Store,
     db::{Db, POSTGRES_MIGRATIONS},
     error::{Error, Result},
+    retention::PARTS,
 };
 
 /// What the serving role may do to each table, beside reading it. A table that is not here is not
@@ -80,12 +81,7 @@ impl Store {
             statements.push(format!("grant {rights} on {schema}.{table} to {role}"));
         }
         // Of the history's parts it needs none by itself: it reads and adds to the whole.
-        let parts: Vec<String> = sqlx::query_scalar(
-            "select quote_ident(relname) from pg_inherits join pg_class on oid = inhrelid \
-             where inhparent = 'audit_event'::regclass",
-        )
-        .fetch_all(&mut *tx)
-        .await?;
+        let parts: Vec<String> = sqlx::query_scalar(PARTS).fetch_all(&mut *tx).await?;
         for part in parts {
             statements.push(format!("revoke all on {schema}.{part} from {role}"));
         }

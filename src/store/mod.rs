@@ -16,8 +16,8 @@
 //!
 //! Reading order: `db` (the two databases and the macros that let one text serve both), [`inbox`],
 //! [`stack`], [`hold`], [`lease`], [`runs`], [`inventory`], [`approval`], [`token`], [`audit`],
-//! [`checkpoint`], [`verify`], `retention` (what leaves it), [`history`], [`query`] (pages of everything), [`queue`], [`sink`];
-//! beside them `error`, [`installation`], `start`, `migrate` (who may do what in Postgres) and
+//! [`checkpoint`], [`verify`], `retention` (what leaves it), [`history`], [`query`] (pages of
+//! everything), [`queue`], [`sink`]; beside them `error`, [`installation`], `start`, `migrate` (who may do what in Postgres) and
 //! `person` (erasing one).
 
 #[macro_use]

@@ -25,9 +25,6 @@ pub const PART: i64 = 1 << 20;
 /// What legal holds are read from.
 const HOLDS: [EventType; 2] = [EventType::LegalHoldPlaced, EventType::LegalHoldLifted];
 
-/// How many events of one kind are read at most: keys that were named, holds that were placed.
-const MOST: i64 = 10_000;
-
 impl Store {
     /// How many events left the history: always its first.
     pub async fn left(&self) -> Result<i64> {
@@ -55,7 +52,6 @@ impl Store {
             sqlx::query_as(HOLD_EVENTS)
                 .bind(HOLDS[0].as_str())
                 .bind(HOLDS[1].as_str())
-                .bind(MOST)
                 .fetch_all(pool)
                 .await?
         });
@@ -70,10 +66,9 @@ impl Store {
                  coalesce(before.hash, $1) as previous, leaf.hash \
                  from audit_leaf leaf \
                  left join audit_leaf before on before.sequence = leaf.sequence - 1 \
-                 where leaf.header is not null order by leaf.sequence limit $2",
+                 where leaf.header is not null order by leaf.sequence",
             )
             .bind(BEFORE_THE_FIRST.to_string())
-            .bind(MOST)
             .fetch_all(pool)
             .await?
         });
@@ -161,7 +156,7 @@ impl Store {
             let end = until
                 .min(until_of(retired.as_deref()))
                 .min(left.saturating_add(most));
-            if end <= left || !may_leave(&hold_events(&mut tx).await?) {
+            if end <= left {
                 tx.rollback().await?;
                 return Ok(left);
             }
@@ -195,6 +190,16 @@ impl Store {
                         .await?;
                 }
             });
+            // The head comes last and keeps new holds waiting: none is placed between this look
+            // and the end.
+            let sql = locking!(&tx, "select size from audit_head where id = 1");
+            let _: i64 = on_tx!(&mut tx, |connection| {
+                sqlx::query_scalar(sql).fetch_one(connection).await?
+            });
+            if !may_leave(&hold_events(&mut tx).await?) {
+                tx.rollback().await?;
+                return Ok(left);
+            }
             tx.commit().await?;
             Ok(end)
         })
@@ -207,12 +212,7 @@ impl Store {
             return Ok(());
         };
         let left = self.left().await?;
-        let parts: Vec<String> = sqlx::query_scalar(
-            "select quote_ident(relname) from pg_inherits join pg_class on oid = inhrelid \
-             where inhparent = 'audit_event'::regclass",
-        )
-        .fetch_all(pool)
-        .await?;
+        let parts: Vec<String> = sqlx::query_scalar(PARTS).fetch_all(pool).await?;
         for part in parts {
             let place = part.rsplit('_').next().and_then(|place| place.parse().ok());
             let is_empty = place.is_some_and(|place: i64| (place + 1) * PART <= left);
@@ -241,7 +241,12 @@ const RETIRED: &str = "select payload from audit_event where type = $1 \
                        order by sequence desc limit 1";
 
 const HOLD_EVENTS: &str = "select sequence, header, payload, previous, hash from audit_event \
-                           where type in ($1, $2) order by sequence limit $3";
+                           where type in ($1, $2) order by sequence";
+
+/// The parts of the history in Postgres, by name.
+pub(super) const PARTS: &str = "select quote_ident(relname) from pg_inherits \
+                                join pg_class on oid = inhrelid \
+                                where inhparent = 'audit_event'::regclass";
 
 /// Makes the part of the history in Postgres that the next events belong to, before they do.
 pub(super) async fn make_room(tx: &mut Tx, size: i64, after: i64) -> Result<()> {
@@ -261,7 +266,6 @@ async fn hold_events(tx: &mut Tx) -> Result<Vec<Event>> {
         sqlx::query_as(HOLD_EVENTS)
             .bind(HOLDS[0].as_str())
             .bind(HOLDS[1].as_str())
-            .bind(MOST)
             .fetch_all(connection)
             .await?
     });

@@ -695,13 +695,17 @@ impl Walk {
             (None, None) => self.verifier.pass(hash),
             (header, payload) => {
                 let payload = payload.as_deref().unwrap_or_default();
-                self.verifier.check_written(&Written {
+                let header = self.verifier.check_written(&Written {
                     sequence,
                     header: header.as_deref().unwrap_or_default(),
                     payload,
                     previous: self.verifier.last(),
                     hash,
                 })?;
+                if header.event_type.0 != EventType::SigningKeyNamed.as_str() {
+                    let what = "left, and its content was kept or put back";
+                    return broken(sequence, what);
+                }
                 self.keys
                     .name(payload)
                     .map_err(|what| Broken { sequence, what })?;

@@ -793,25 +793,20 @@ pub async fn as_of(
         .filter(|stand| !matches!(stand.state, State::Absent))
         .map(|stand| &stand.object)
         .collect();
-    // Of every target: these events are few, and those of a target, of all types, are many.
     let appeared = Filter {
+        target: Some(target.to_owned()),
         object: object.cloned(),
         types: vec![EventType::ForeignAppeared],
         // The moment itself is within.
         until: Some(at.saturating_add(1)),
         ..Filter::default()
     };
-    let appeared = all(10_000, async |paging| {
+    let appeared = all(1_000, async |paging| {
         store.events_page(&appeared, &paging).await
     })
     .await?;
-    let is_here = |event: &&Event| {
-        let header = serde_json::from_str::<Header>(&event.header);
-        header.is_ok_and(|header| header.target.as_deref() == Some(target))
-    };
     let foreign = appeared
         .iter()
-        .filter(is_here)
         .filter_map(|event| serde_json::from_str::<Value>(&event.payload).ok())
         .flat_map(|payload| {
             let listed = payload.get("objects").and_then(Value::as_array).cloned();
