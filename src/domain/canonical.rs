@@ -100,20 +100,28 @@ fn write_value(value: &Value, out: &mut String) {
         Value::Object(members) => {
             // Sorted here, whatever order the map keeps: another crate may switch serde_json to
             // insertion order for the whole build.
-            let mut sorted: Vec<_> = members.iter().collect();
-            sorted.sort_unstable_by_key(|(name, _)| name.as_str());
-            out.push('{');
-            for (index, (name, member)) in sorted.into_iter().enumerate() {
-                if index > 0 {
-                    out.push(',');
-                }
-                write_text(name, out);
-                out.push(':');
-                write_value(member, out);
+            if members.keys().is_sorted() {
+                write_members(members.iter(), out);
+            } else {
+                let mut sorted: Vec<_> = members.iter().collect();
+                sorted.sort_unstable_by_key(|(name, _)| name.as_str());
+                write_members(sorted.into_iter(), out);
             }
-            out.push('}');
         }
     }
+}
+
+fn write_members<'v>(members: impl Iterator<Item = (&'v String, &'v Value)>, out: &mut String) {
+    out.push('{');
+    for (index, (name, member)) in members.enumerate() {
+        if index > 0 {
+            out.push(',');
+        }
+        write_text(name, out);
+        out.push(':');
+        write_value(member, out);
+    }
+    out.push('}');
 }
 
 /// `1.0` and `1` are one number to every JSON reader that matters here, so they are one text.
@@ -134,8 +142,18 @@ fn write_number(number: &serde_json::Number, out: &mut String) {
 }
 
 fn write_text(text: &str, out: &mut String) {
-    let quoted = serde_json::to_string(text).expect("a string is always JSON");
-    out.push_str(&quoted);
+    // Nearly every text is its own JSON.
+    if text
+        .bytes()
+        .any(|byte| byte < b' ' || byte == b'"' || byte == b'\\')
+    {
+        let quoted = serde_json::to_string(text).expect("a string is always JSON");
+        out.push_str(&quoted);
+    } else {
+        out.push('"');
+        out.push_str(text);
+        out.push('"');
+    }
 }
 
 #[cfg(test)]

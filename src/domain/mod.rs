@@ -29,4 +29,5 @@ pub mod revision;
 pub mod run;
 pub mod secrets;
 pub mod token;
+pub mod way;
 pub mod window;

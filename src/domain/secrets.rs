@@ -19,8 +19,9 @@ use serde_json::Value;
 use sha2::Sha256;
 
 use super::{
-    diff::{diff, push_token},
+    diff::diff,
     reference::{self, Piece, Secrets},
+    way::Way,
 };
 
 /// Replaces secrets by keyed hashes. Holds the installation's key, so it never prints itself.
@@ -31,37 +32,21 @@ pub struct Masker {
     secrets: Arc<Secrets>,
 }
 
-/// Member names that hold a secret, in lower case and without `_` and `-`.
+/// Member names that hold a secret and have none of the endings below, in lower case and without
+/// `_` and `-`.
 const SECRET_NAMES: &[&str] = &[
     "accesskey",
     "accesskeyid",
-    "apikey",
-    "apisecret",
     "assertion",
-    "authorization",
-    "authtoken",
-    "bearertoken",
-    "clientsecret",
     "cookie",
     "credentials",
     "dsn",
-    "hmacsecret",
-    "jwtsecret",
     "jwtsource",
-    "passphrase",
     "passwd",
-    "password",
-    "privatekey",
     "pwd",
-    "refreshtoken",
-    "secret",
     "secretaccesskey",
-    "secretkey",
-    "sessiontoken",
     "setcookie",
-    "sharedsecret",
     "signingkey",
-    "token",
 ];
 
 /// Endings of member and header names that hold a secret, such as `x-api-key` or `db_password`.
@@ -76,8 +61,8 @@ const SECRET_ENDINGS: &[&str] = &[
     "token",
 ];
 
-/// Members whose name sounds like a secret and holds none: names of headers, kinds of tokens.
-const NOT_SECRET: &[&str] = &["tokenendpoint", "tokenurl"];
+/// So much of a name's end tells whether it is one of these words, or ends with one.
+const LONGER_THAN_EACH: usize = 16;
 
 impl fmt::Debug for Masker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -109,21 +94,25 @@ impl Masker {
     /// A copy of the body without its secrets. `hide_all` hides every text: for a body that was read
     /// and in which secret values stand in the place of references, anywhere.
     pub fn mask(&self, body: &Value, hide_all: bool) -> Value {
-        let mut masked = body.clone();
-        self.visit(&mut masked, &mut String::new(), hide_all);
-        masked
+        self.mask_owned(body.clone(), hide_all)
+    }
+
+    /// The same for a body that nobody else needs.
+    pub fn mask_owned(&self, mut body: Value, hide_all: bool) -> Value {
+        self.visit(&mut body, Way::Root(""), hide_all);
+        body
     }
 
     /// The same for a part of a body: what stands at `pointer`.
     pub fn mask_at(&self, pointer: &str, value: &Value, hide_all: bool) -> Value {
         let mut masked = value.clone();
-        let mut place = pointer.to_owned();
+        let way = Way::Root(pointer);
         if pointer.split('/').any(is_secret_name) || is_key_of_scheme(pointer) {
-            self.hide_texts(&mut masked, &mut place, hide_all);
+            self.hide_texts(&mut masked, way, hide_all);
         } else {
             // A header's value stands apart from its name, so it is hidden whatever the name.
             let hide_all = hide_all || pointer.ends_with("/value");
-            self.visit(&mut masked, &mut place, hide_all);
+            self.visit(&mut masked, way, hide_all);
         }
         masked
     }
@@ -138,42 +127,38 @@ impl Masker {
         self.secrets.hide_in(words, &others)
     }
 
-    fn visit(&self, value: &mut Value, pointer: &mut String, hide_all: bool) {
+    fn visit(&self, value: &mut Value, way: Way<'_>, hide_all: bool) {
         match value {
             Value::Object(members) => {
                 // `{"name": "Authorization", "value": "…"}`, as header lists are written.
-                let named_secret = members
-                    .get("name")
-                    .or_else(|| members.get("key"))
-                    .and_then(Value::as_str)
-                    .is_some_and(is_secret_name);
+                let named_secret = members.contains_key("value")
+                    && members
+                        .get("name")
+                        .or_else(|| members.get("key"))
+                        .and_then(Value::as_str)
+                        .is_some_and(is_secret_name);
                 for (name, member) in members.iter_mut() {
-                    let length = pointer.len();
-                    push_token(pointer, name);
+                    let way = Way::Member(&way, name);
                     let secret = is_secret_name(name)
                         || (named_secret && name == "value")
-                        || is_key_of_scheme(pointer);
+                        || (name == "source" && is_key_of_scheme(&way.pointer()));
                     if secret {
-                        self.hide_texts(member, pointer, hide_all);
+                        self.hide_texts(member, way, hide_all);
                     } else {
-                        self.visit(member, pointer, hide_all);
+                        self.visit(member, way, hide_all);
                     }
-                    pointer.truncate(length);
                 }
             }
             Value::Array(items) => {
                 for (index, item) in items.iter_mut().enumerate() {
-                    let length = pointer.len();
-                    push_token(pointer, &index.to_string());
-                    self.visit(item, pointer, hide_all);
-                    pointer.truncate(length);
+                    self.visit(item, Way::Item(&way, index), hide_all);
                 }
             }
             Value::String(text) => {
                 if hide_all {
-                    self.hide_any(text, pointer);
+                    self.hide_any(text, way);
                 } else if text_holds_secret(text) {
-                    self.hide(text, pointer);
+                    self.hide(text, way);
                 } else if let Some((shown, _)) = self.shown(text) {
                     *text = shown;
                 }
@@ -184,41 +169,39 @@ impl Masker {
 
     /// Hides the texts of a member whose name says that it is secret: the member itself, or the
     /// items of a list. An object below such a name has names of its own to go by.
-    fn hide_texts(&self, value: &mut Value, pointer: &mut String, hide_all: bool) {
+    fn hide_texts(&self, value: &mut Value, way: Way<'_>, hide_all: bool) {
         match value {
-            Value::String(text) if hide_all => self.hide_any(text, pointer),
-            Value::String(text) => self.hide(text, pointer),
+            Value::String(text) if hide_all => self.hide_any(text, way),
+            Value::String(text) => self.hide(text, way),
             Value::Array(items) => {
                 for (index, item) in items.iter_mut().enumerate() {
-                    let length = pointer.len();
-                    push_token(pointer, &index.to_string());
-                    self.hide_texts(item, pointer, hide_all);
-                    pointer.truncate(length);
+                    self.hide_texts(item, Way::Item(&way, index), hide_all);
                 }
             }
-            other => self.visit(other, pointer, hide_all),
+            other => self.visit(other, way, hide_all),
         }
     }
 
     /// Hides a text at a place of secrets.
-    fn hide(&self, text: &mut String, pointer: &str) {
+    fn hide(&self, text: &mut String, way: Way<'_>) {
         match self.shown(text) {
             Some((shown, secrets)) if shown == secrets => *text = shown,
             // Its rest is hidden as Git has it, so that a rotation changes nothing of that.
             Some((_, secrets)) => {
-                *text = format!("(secret {}) with {secrets}", self.tag(pointer, text));
+                let tag = self.tag(&way.pointer(), text);
+                *text = format!("(secret {tag}) with {secrets}");
             }
             // A reference is not a secret, and says more than a hash.
             None if is_reference(text) => {}
-            None => self.hide_any(text, pointer),
+            None => self.hide_any(text, way),
         }
     }
 
-    fn hide_any(&self, text: &mut String, pointer: &str) {
+    fn hide_any(&self, text: &mut String, way: Way<'_>) {
         if text.is_empty() {
             return;
         }
-        *text = format!("(secret {})", self.tag(pointer, text));
+        *text = format!("(secret {})", self.tag(&way.pointer(), text));
     }
 
     /// A text that refers to secrets as it may be shown, and its secrets alone. `None` for one that
@@ -318,14 +301,21 @@ pub fn is_masked(text: &str) -> bool {
 }
 
 fn is_secret_name(name: &str) -> bool {
-    let plain: String = name
-        .chars()
-        .filter(|character| !matches!(character, '_' | '-' | ' '))
-        .map(|character| character.to_ascii_lowercase())
-        .collect();
-    !NOT_SECRET.contains(&plain.as_str())
-        && (SECRET_NAMES.contains(&plain.as_str())
-            || SECRET_ENDINGS.iter().any(|ending| plain.ends_with(ending)))
+    let mut end = [0; LONGER_THAN_EACH];
+    let mut start = end.len();
+    let letters = name
+        .bytes()
+        .rev()
+        .filter(|letter| !matches!(letter, b'_' | b'-' | b' '));
+    for letter in letters.take(end.len()) {
+        start -= 1;
+        end[start] = letter.to_ascii_lowercase();
+    }
+    let plain = &end[start..];
+    SECRET_NAMES.iter().any(|word| word.as_bytes() == plain)
+        || SECRET_ENDINGS
+            .iter()
+            .any(|ending| plain.ends_with(ending.as_bytes()))
 }
 
 /// The key with which an OAS document's JWT scheme checks signatures, which is called `source`.
@@ -335,6 +325,13 @@ fn is_key_of_scheme(pointer: &str) -> bool {
 
 /// `https://user:password@host`, a bearer token in a header's text, or a private key.
 fn text_holds_secret(text: &str) -> bool {
+    // Each of the three has one or the other, and few texts do.
+    if !text
+        .bytes()
+        .any(|byte| byte == b'@' || byte.is_ascii_whitespace())
+    {
+        return false;
+    }
     if text.contains("-----BEGIN") && text.contains("PRIVATE KEY") {
         return true;
     }
@@ -377,7 +374,10 @@ fn is_reference(text: &str) -> bool {
 pub fn has_references(body: &Value) -> bool {
     match body {
         Value::String(text) => {
-            REFERENCES.iter().any(|form| text.contains(form)) || text.starts_with("file://")
+            // Every form has one of the two, and few texts do.
+            text.bytes().any(|byte| matches!(byte, b'$' | b':'))
+                && (REFERENCES.iter().any(|form| text.contains(form))
+                    || text.starts_with("file://"))
         }
         Value::Array(items) => items.iter().any(has_references),
         Value::Object(members) => members.values().any(has_references),
@@ -389,6 +389,12 @@ pub fn has_references(body: &Value) -> bool {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn no_secret_word_is_longer_than_what_is_looked_at() {
+        let mut words = SECRET_NAMES.iter().chain(SECRET_ENDINGS);
+        assert!(words.all(|word| word.len() < LONGER_THAN_EACH));
+    }
 
     fn masker() -> Masker {
         Masker::new(&[7; 32])

@@ -1,11 +1,13 @@
 //! How much layouts, values and patches may make of what was read: a small file can ask for a lot.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use serde_json::Value;
 
-/// In values; a long text counts for several.
+/// In values; a long text counts for several. All that read at once share one.
 #[derive(Debug, Default)]
 pub(super) struct Budget {
-    left: usize,
+    left: AtomicUsize,
     limit: usize,
 }
 
@@ -15,12 +17,18 @@ pub(super) struct Exhausted(usize);
 
 impl Budget {
     pub fn new(limit: usize) -> Self {
-        Self { left: limit, limit }
+        Self {
+            left: AtomicUsize::new(limit),
+            limit,
+        }
     }
 
-    pub fn take(&mut self, size: usize) -> Result<(), Exhausted> {
-        self.left = self.left.checked_sub(size).ok_or(Exhausted(self.limit))?;
-        Ok(())
+    pub fn take(&self, size: usize) -> Result<(), Exhausted> {
+        let rest = |left: usize| left.checked_sub(size);
+        self.left
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, rest)
+            .map(|_| ())
+            .map_err(|_| Exhausted(self.limit))
     }
 }
 

@@ -147,6 +147,17 @@ pub(super) fn is_filled_in_later(text: &str) -> bool {
     text.contains("${secret:") || text.contains("${values.")
 }
 
+/// What stands at a pointer that has nothing escaped in it. Most checks begin with it, and it copies
+/// no part of the pointer.
+pub(super) fn at<'v>(value: &'v Value, pointer: &str) -> Option<&'v Value> {
+    let mut tokens = pointer.split('/').skip(1);
+    tokens.try_fold(value, |value, token| match value {
+        Value::Object(members) => members.get(token),
+        Value::Array(items) => items.get(token.parse::<usize>().ok()?),
+        _ => None,
+    })
+}
+
 /// The text at a pointer; a missing, empty or other value is named.
 pub(super) fn required_text(
     body: &Value,
@@ -155,7 +166,7 @@ pub(super) fn required_text(
     place: &Place,
     reading: &mut Reading<'_>,
 ) {
-    match body.pointer(pointer) {
+    match at(body, pointer) {
         Some(Value::String(text)) if !text.trim().is_empty() => {}
         Some(Value::String(_)) => reading.wrong(place, pointer, format!("{what} is empty"), None),
         Some(other) => {

@@ -2,12 +2,12 @@
 //! are read where another file, or the stack, names them.
 
 use std::{
-    cell::RefCell,
     collections::{BTreeMap, BTreeSet},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use super::{
-    Options, Place, Problem, Reading, SourceFile,
+    Limits, Options, Place, Problem, Reading, SourceFile,
     draft::Draft,
     source::{Document, Source},
 };
@@ -17,8 +17,9 @@ pub(super) struct Library<'f> {
     sources: BTreeMap<&'f str, Source<'f>>,
     /// Those that are manifests unless something else is said of them, in their order.
     listed: BTreeSet<&'f str>,
-    /// What they hold, until it is asked for.
-    parsed: RefCell<BTreeMap<&'f str, Parsed>>,
+    limits: &'f Limits,
+    /// What those hold that were parsed before they are asked for.
+    parsed: Mutex<BTreeMap<&'f str, Parsed>>,
 }
 
 type Parsed = Result<Vec<Document>, Problem>;
@@ -26,18 +27,27 @@ type Parsed = Result<Vec<Document>, Problem>;
 impl<'f> Library<'f> {
     pub fn new(files: &[&'f SourceFile], options: &'f Options) -> Self {
         let all = options.further.iter().chain(files.iter().copied());
-        // Nearly all the time goes into parsing.
-        let parsed = parallel::map(files.to_vec(), |file| {
-            let parsed = Source::new(file).parse(&options.limits);
-            (file.path.as_str(), parsed)
-        });
         Self {
             sources: all
                 .map(|file| (file.path.as_str(), Source::new(file)))
                 .collect(),
             listed: files.iter().map(|file| file.path.as_str()).collect(),
-            parsed: RefCell::new(parsed.into_iter().collect()),
+            limits: &options.limits,
+            parsed: Mutex::default(),
         }
+    }
+
+    /// Parses all on all cores, where one file after the other is going to be asked for.
+    pub fn parse(&self) {
+        let sources = self.sources.iter().collect();
+        let parsed = parallel::map(sources, |(path, source): (&&'f str, &Source<'f>)| {
+            (*path, source.parse(self.limits))
+        });
+        *self.waiting() = parsed.into_iter().collect();
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, BTreeMap<&'f str, Parsed>> {
+        self.parsed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn listed(&self) -> impl Iterator<Item = &'f str> + '_ {
@@ -58,8 +68,8 @@ impl<'f> Library<'f> {
             return Vec::new();
         };
         // A file that several ask for is parsed again for each: they change what they get.
-        let parsed = self.parsed.borrow_mut().remove(path);
-        match parsed.unwrap_or_else(|| source.parse(&reading.options.limits)) {
+        let parsed = self.waiting().remove(path);
+        match parsed.unwrap_or_else(|| source.parse(self.limits)) {
             Ok(documents) => {
                 let draft = |document: Document| {
                     Draft::new(document.value, Place::new(path, document.index))

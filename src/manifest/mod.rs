@@ -36,7 +36,10 @@ use secrecy::SecretString;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::domain::object::{Desired, Object, ObjectKey, Route};
+use crate::domain::{
+    object::{Desired, Object, ObjectKey, Route},
+    parallel,
+};
 use budget::Budget;
 use draft::Draft;
 pub use layout::Search;
@@ -256,23 +259,30 @@ pub fn check(files: &[SourceFile], options: &Options) -> Checked {
         .partition(|file| certificates::is_pem(file));
     let library = Library::new(&order, options);
     let mut reading = Reading::new(options);
-    reading.values = values_of(&library, &mut reading);
-    let mut sorting = Sorting {
-        overlay: Overlay::new(&library, &mut reading),
-        operator: operator::Resources::default(),
-    };
-    for draft in layout::arrange(&library, &mut reading) {
-        reading.draft(draft, &mut sorting, 0);
-    }
+    reading.values = Arc::new(values_of(&library, &mut reading));
+    let overlay = Overlay::new(&library, &mut reading);
+    let (drafts, plain) = layout::arrange(&library, &mut reading);
+    reading.each(drafts, |draft, reading| {
+        reading.draft(draft, &overlay, 0);
+    });
+    // Parsed and read in one go, while it is at hand.
+    reading.each(plain, |path, reading| {
+        for draft in library.documents(path, reading) {
+            reading.draft(draft, &overlay, 0);
+        }
+    });
     // Policies refer to APIs of any file, so they are translated when all are known.
-    sorting.operator.translate(&mut reading);
+    let mut resources = operator::Resources::default();
+    for resource in std::mem::take(&mut reading.resources) {
+        resources.add(resource, &mut reading);
+    }
+    resources.translate(&mut reading);
     secrets::refuse_names(&mut reading);
     let certificates = certificates::resolve(&pem, &mut reading);
     reading.cross_check();
     reading.objects.extend(certificates);
-    sorting.overlay.warn_of_unused(&mut reading);
-    let values = std::mem::take(&mut reading.values);
-    values.warn_of_unused(&mut reading);
+    overlay.warn_of_unused(&mut reading);
+    Arc::clone(&reading.values).warn_of_unused(&mut reading);
     reading.finish(&library)
 }
 
@@ -391,12 +401,6 @@ fn items_of(value: &mut Value) -> Option<(&'static str, Vec<Value>)> {
     None
 }
 
-/// What a manifest goes through on its way to becoming an object.
-struct Sorting {
-    overlay: Overlay,
-    operator: operator::Resources,
-}
-
 /// Everything that was read so far.
 struct Reading<'o> {
     options: &'o Options,
@@ -409,14 +413,24 @@ struct Reading<'o> {
     /// Placeholders that could not be filled: nothing else is said of such a text.
     unfilled: Vec<Found>,
     unreadable: BTreeSet<String>,
-    values: Values,
-    budget: Budget,
+    /// Tyk Operator's resources, which wait for each other.
+    resources: Vec<operator::Read>,
     /// Certificates that Secrets hold, by namespace and name.
     in_secrets: BTreeMap<String, certificates::InSecret>,
+    values: Arc<Values>,
+    used_values: values::Used,
+    /// The stack's patches that were of a manifest, by their place among them.
+    used_patches: BTreeSet<usize>,
+    budget: Arc<Budget>,
 }
 
 impl<'o> Reading<'o> {
     fn new(options: &'o Options) -> Self {
+        let budget = Budget::new(options.limits.made);
+        Self::with(options, Arc::default(), Arc::new(budget))
+    }
+
+    fn with(options: &'o Options, values: Arc<Values>, budget: Arc<Budget>) -> Self {
         Self {
             options,
             objects: Vec::new(),
@@ -426,14 +440,65 @@ impl<'o> Reading<'o> {
             warned: Vec::new(),
             unfilled: Vec::new(),
             unreadable: BTreeSet::new(),
-            values: Values::default(),
-            budget: Budget::new(options.limits.made),
+            resources: Vec::new(),
             in_secrets: BTreeMap::new(),
+            values,
+            used_values: BTreeSet::new(),
+            used_patches: BTreeSet::new(),
+            budget,
         }
     }
 
+    /// Works on many things on all cores, and takes over what was found, in the order of the things.
+    fn each<T: Send, R: Send>(
+        &mut self,
+        things: Vec<T>,
+        work: impl Fn(T, &mut Self) -> R + Sync,
+    ) -> Vec<R> {
+        let (options, values, budget) = (self.options, &self.values, &self.budget);
+        let done = parallel::map(things, |thing| {
+            let mut reading = Self::with(options, Arc::clone(values), Arc::clone(budget));
+            (work(thing, &mut reading), reading)
+        });
+        let results = done.into_iter().map(|(result, reading)| {
+            self.take_over(reading);
+            result
+        });
+        results.collect()
+    }
+
+    fn take_over(&mut self, reading: Self) {
+        let Self {
+            options: _,
+            objects,
+            ignored,
+            problems,
+            found,
+            warned,
+            unfilled,
+            unreadable,
+            resources,
+            in_secrets,
+            values: _,
+            used_values,
+            used_patches,
+            budget: _,
+        } = reading;
+        self.objects.extend(objects);
+        self.ignored.extend(ignored);
+        self.problems.extend(problems);
+        self.found.extend(found);
+        self.warned.extend(warned);
+        self.unfilled.extend(unfilled);
+        self.unreadable.extend(unreadable);
+        self.resources.extend(resources);
+        self.in_secrets.extend(in_secrets);
+        self.used_values.extend(used_values);
+        self.used_patches.extend(used_patches);
+    }
+
     /// A document that may be a manifest, or hold some.
-    fn draft(&mut self, mut draft: Draft, sorting: &mut Sorting, nesting: usize) {
+    fn draft(&mut self, mut draft: Draft, overlay: &Overlay, nesting: usize) {
         const DEEPEST_LIST: usize = 4;
         if let Some((pointer, items)) = items_of(&mut draft.value) {
             if nesting >= DEEPEST_LIST {
@@ -442,13 +507,13 @@ impl<'o> Reading<'o> {
             }
             for (index, item) in items.into_iter().enumerate() {
                 let item = draft.part(&format!("{pointer}/{index}"), item);
-                self.draft(item, sorting, nesting + 1);
+                self.draft(item, overlay, nesting + 1);
             }
             return;
         }
         if let Some(policies) = native::policies_of_map(&draft) {
             for policy in policies {
-                self.manifest(policy, sorting);
+                self.manifest(policy, overlay);
             }
             return;
         }
@@ -456,17 +521,17 @@ impl<'o> Reading<'o> {
             let inner = draft.value.pointer_mut(wrapper).map(Value::take);
             draft = draft.part(wrapper, inner.unwrap_or_default());
         }
-        self.manifest(draft, sorting);
+        self.manifest(draft, overlay);
     }
 
     /// One document: completed, patched, filled, and taken as what it is.
-    fn manifest(&mut self, mut draft: Draft, sorting: &mut Sorting) {
+    fn manifest(&mut self, mut draft: Draft, overlay: &Overlay) {
         if openapi::is_plain(&draft.value)
             && let Some(settings) = &self.options.environment.openapi
         {
             openapi::complete(&mut draft, settings, self);
         }
-        sorting.overlay.apply(&mut draft, self);
+        overlay.apply(&mut draft, self);
         let (mut value, place) = draft.into_parts();
         let is_kubernetes = operator::is_kubernetes(&value);
         let concerns = if is_kubernetes {
@@ -480,7 +545,7 @@ impl<'o> Reading<'o> {
         let references = secrets::references(&value);
         let ignored = self.ignored.len();
         if is_kubernetes {
-            sorting.operator.take(&value, place.clone(), self);
+            operator::take(value, place.clone(), self);
         } else {
             native::take(value, place.clone(), self);
         }
@@ -492,8 +557,9 @@ impl<'o> Reading<'o> {
 
     /// Fills the placeholders of what a parser made of a text.
     fn fill(&mut self, value: &mut Value, place: &Place) {
-        match self.values.fill(value, &mut self.budget) {
+        match self.values.fill(value, &self.budget) {
             Ok(filled) => {
+                self.used_values.extend(filled.used);
                 let found = filled.faults.into_iter().map(|(pointer, fault)| Found {
                     place: place.clone(),
                     pointer,
@@ -665,10 +731,8 @@ impl<'o> Reading<'o> {
             self.found.append(&mut self.unfilled);
         }
         let located = |found: Vec<Found>| {
-            let mut problems: Vec<Problem> = found
-                .into_iter()
-                .map(|found| found.located(library))
-                .collect();
+            // The text of every file that one of them is of is read once more.
+            let mut problems = parallel::map(found, |found| found.located(library));
             problems.sort();
             problems.dedup();
             problems

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{
     Place, Reading,
-    checks::{self, id_problem, is_database_id, listen_path_problem},
+    checks::{self, at, id_problem, is_database_id, listen_path_problem},
     draft::Draft,
     rules,
     schema::{self, Unknown},
@@ -43,7 +43,7 @@ pub(super) fn wrapper(value: &Value) -> Option<&'static str> {
         return None;
     }
     for wrapper in ["/oas", MCP] {
-        let inner = value.pointer(wrapper);
+        let inner = at(value, wrapper);
         if inner.is_some_and(|inner| inner.get(EXTENSION).is_some()) {
             return Some(wrapper);
         }
@@ -134,7 +134,7 @@ fn is_session(value: &Value) -> bool {
 /// Whether a document has what MCP proxies alone have. One that has none of it says so by standing
 /// under `mcp`.
 fn serves_mcp(body: &Value) -> bool {
-    let middleware = body.pointer("/x-tyk-api-gateway/middleware");
+    let middleware = at(body, "/x-tyk-api-gateway/middleware");
     middleware.is_some_and(|middleware| {
         ["mcpTools", "mcpResources", "mcpPrompts"]
             .iter()
@@ -187,7 +187,7 @@ fn is_classic(value: &Value) -> bool {
 /// never reach the gateway: it would make an object with a random one.
 fn id_of(body: &Value, kind: Kind, place: &Place, reading: &mut Reading<'_>) -> Option<String> {
     let pointer = id_pointer(kind);
-    let id = match body.pointer(pointer) {
+    let id = match at(body, pointer) {
         Some(Value::String(id)) if !id.is_empty() => id.clone(),
         Some(Value::String(_) | Value::Null) | None => {
             reading.wrong(
@@ -212,7 +212,7 @@ fn id_of(body: &Value, kind: Kind, place: &Place, reading: &mut Reading<'_>) -> 
 }
 
 fn database_id(body: &Value, pointer: &str, place: &Place, reading: &mut Reading<'_>) {
-    match body.pointer(pointer) {
+    match at(body, pointer) {
         None | Some(Value::Null) => {}
         Some(Value::String(text)) if is_database_id(text) => {}
         Some(_) => reading.wrong(
@@ -236,7 +236,7 @@ pub(super) fn organisation(
         return;
     };
     let pointer = format!("{parent}/{name}");
-    match body.pointer(&pointer) {
+    match at(body, &pointer) {
         Some(Value::String(own)) if *own == org => {}
         Some(Value::String(own)) if !own.is_empty() => {
             let message = format!("belongs to the organisation {own}, and the target serves {org}");
@@ -261,7 +261,7 @@ pub(super) fn organisation(
 
 fn check_listen_path(body: &Value, kind: Kind, place: &Place, reading: &mut Reading<'_>) {
     let pointer = listen_path_pointer(kind);
-    if let Some(path) = body.pointer(pointer).and_then(Value::as_str)
+    if let Some(path) = at(body, pointer).and_then(Value::as_str)
         && let Some(message) = listen_path_problem(path)
     {
         reading.wrong(place, pointer, message, Some("write it like /orders/"));
@@ -318,10 +318,7 @@ fn oas_checks(body: &Value, kind: Kind, place: &Place, reading: &mut Reading<'_>
         place,
         reading,
     );
-    if body
-        .pointer(&format!("{extension}/info/state/active"))
-        .is_none()
-    {
+    if at(body, &format!("{extension}/info/state/active")).is_none() {
         reading.wrong(
             place,
             format!("{extension}/info/state/active"),
@@ -336,7 +333,7 @@ fn oas_checks(body: &Value, kind: Kind, place: &Place, reading: &mut Reading<'_>
         place,
         reading,
     );
-    let upstream = body.pointer(&format!("{extension}/upstream"));
+    let upstream = at(body, &format!("{extension}/upstream"));
     let has_upstream = upstream.is_some_and(|upstream| {
         upstream.get("url").is_some_and(Value::is_string) || upstream.get("loadBalancing").is_some()
     });
@@ -381,7 +378,7 @@ fn oas_checks(body: &Value, kind: Kind, place: &Place, reading: &mut Reading<'_>
 /// Seen to end a 5.14 gateway at its next reload when its JavaScript machine is off.
 fn custom_event_handlers(body: &Value, place: &Place, reading: &mut Reading<'_>) {
     let pointer = "/x-tyk-api-gateway/server/eventHandlers";
-    let handlers = body.pointer(pointer).and_then(Value::as_array);
+    let handlers = at(body, pointer).and_then(Value::as_array);
     for (index, handler) in handlers.into_iter().flatten().enumerate() {
         if handler.get("type").and_then(Value::as_str) == Some("custom") {
             reading.warn(
@@ -400,9 +397,7 @@ pub(super) fn classic(mut body: Value, place: Place, reading: &mut Reading<'_>) 
     let id = id_of(&body, KIND, &place, reading);
     definition_checks(&body, Unknown::Told, &place, reading);
     upstream::missing(&body, &place, reading);
-    let versions = body
-        .pointer("/version_data/versions")
-        .and_then(Value::as_object);
+    let versions = at(&body, "/version_data/versions").and_then(Value::as_object);
     if versions.is_none_or(serde_json::Map::is_empty) {
         reading.warn(
             &place,
@@ -417,7 +412,7 @@ pub(super) fn classic(mut body: Value, place: Place, reading: &mut Reading<'_>) 
 
 /// A switch that looks like one and does nothing.
 fn still_served(body: &Value, pointer: &str, place: &Place, reading: &mut Reading<'_>) {
-    if body.pointer(pointer) == Some(&Value::Bool(false)) {
+    if at(body, pointer) == Some(&Value::Bool(false)) {
         reading.warn(
             place,
             pointer,
@@ -460,7 +455,7 @@ fn definition_checks(body: &Value, unknown: Unknown, place: &Place, reading: &mu
             );
         }
     } else {
-        match body.pointer("/proxy/listen_path") {
+        match at(body, "/proxy/listen_path") {
             None | Some(Value::Null) => reading.wrong(
                 place,
                 "/proxy/listen_path",
@@ -535,8 +530,7 @@ fn plan_checks(body: &Value, unknown: Unknown, place: &Place, reading: &mut Read
             }
         }
     }
-    let flag =
-        |name: &str| body.pointer(&format!("/partitions/{name}")) == Some(&Value::Bool(true));
+    let flag = |name: &str| at(body, &format!("/partitions/{name}")) == Some(&Value::Bool(true));
     if flag("per_api")
         && ["quota", "rate_limit", "acl", "complexity"]
             .iter()

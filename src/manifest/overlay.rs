@@ -48,7 +48,6 @@ struct Patch {
     object: String,
     action: Action,
     place: Place,
-    has_matched: bool,
 }
 
 #[derive(Debug)]
@@ -119,13 +118,13 @@ impl Overlay {
     }
 
     /// Carries out every patch of a manifest, in the order in which the stack names them.
-    pub fn apply(&mut self, draft: &mut Draft, reading: &mut Reading<'_>) {
+    pub fn apply(&self, draft: &mut Draft, reading: &mut Reading<'_>) {
         if self.patches.is_empty() {
             return;
         }
         let names = names_of(draft).into_iter();
         let mut matched: Vec<usize> = names
-            .map(|name| reading.values.in_name(name))
+            .map(|name| reading.values.in_name(name, &mut reading.used_values))
             .flat_map(|name| self.globs.matches(name))
             .collect();
         if matched.is_empty() {
@@ -133,19 +132,18 @@ impl Overlay {
         }
         matched.sort_unstable();
         matched.dedup();
-        let mut budget = std::mem::take(&mut reading.budget);
         for index in matched {
-            let patch = &mut self.patches[index];
-            patch.has_matched = true;
+            let patch = &self.patches[index];
+            reading.used_patches.insert(index);
             let (at, done) = match &patch.action {
                 Action::Merge(merge) => {
                     let at = patch.place.below("/merge");
-                    let done = patch::merge(draft, merge, &at, &mut budget);
+                    let done = patch::merge(draft, merge, &at, &reading.budget);
                     (at, done.map_err(Into::into))
                 }
                 Action::Operations(operations) => {
                     let at = patch.place.below("/operations");
-                    let done = patch::apply(draft, operations, &at, &mut budget);
+                    let done = patch::apply(draft, operations, &at, &reading.budget);
                     (at, done)
                 }
             };
@@ -154,12 +152,14 @@ impl Overlay {
                 reading.wrong(&at, fault.pointer, message, None);
             }
         }
-        reading.budget = budget;
         reading.within_depth(&draft.value, &draft.place);
     }
 
     pub fn warn_of_unused(&self, reading: &mut Reading<'_>) {
-        for patch in self.patches.iter().filter(|patch| !patch.has_matched) {
+        for (index, patch) in self.patches.iter().enumerate() {
+            if reading.used_patches.contains(&index) {
+                continue;
+            }
             let message = format!("no manifest of the stack is {}", patch.object);
             let fix = "an object is named like oas/orders, a resource of the operator like ApiDefinition/default/orders; * stands for any text";
             reading.warn(&patch.place, "/object", message, Some(fix));
@@ -207,7 +207,6 @@ impl Patch {
             object: object.clone(),
             action,
             place: place.clone(),
-            has_matched: false,
         };
         Ok((patch, glob))
     }

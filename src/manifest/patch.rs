@@ -129,7 +129,7 @@ pub(super) fn apply(
     draft: &mut Draft,
     operations: &[Operation],
     place: &Place,
-    budget: &mut Budget,
+    budget: &Budget,
 ) -> Result<(), Fault> {
     for (index, operation) in operations.iter().enumerate() {
         let at = format!("/{index}");
@@ -190,7 +190,7 @@ fn add(
     path: &str,
     value: Value,
     by: Place,
-    budget: &mut Budget,
+    budget: &Budget,
 ) -> Result<(), String> {
     let Some((parent, last)) = split(path) else {
         draft.value = value;
@@ -231,7 +231,7 @@ fn add(
     }
 }
 
-fn remove(draft: &mut Draft, path: &str, budget: &mut Budget) -> Result<Value, String> {
+fn remove(draft: &mut Draft, path: &str, budget: &Budget) -> Result<Value, String> {
     let Some((parent, last)) = split(path) else {
         return Err("the whole document cannot be removed".to_owned());
     };
@@ -272,7 +272,7 @@ pub(super) fn merge(
     draft: &mut Draft,
     patch: &Value,
     place: &Place,
-    budget: &mut Budget,
+    budget: &Budget,
 ) -> Result<(), Exhausted> {
     budget.take(budget::size(patch))?;
     merge_at(

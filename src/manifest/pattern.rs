@@ -18,7 +18,11 @@ const LONGEST: usize = 64 * 1024;
 
 /// Why Go would not compile it.
 pub(super) fn fault(pattern: &str) -> Option<String> {
-    if pattern.len() > LONGEST || pattern.contains("\\Q") || pattern.contains("\\C") {
+    if is_plain(pattern)
+        || pattern.len() > LONGEST
+        || pattern.contains("\\Q")
+        || pattern.contains("\\C")
+    {
         return None;
     }
     let plain = without_set_operations(pattern)?;
@@ -48,19 +52,33 @@ pub(super) fn fault(pattern: &str) -> Option<String> {
     }
 }
 
+/// Most are paths without anything special in them, and need no parser.
+fn is_plain(pattern: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-_.".contains(&byte);
+    pattern.bytes().all(is_plain)
+}
+
 /// The same for a path of the gateway, in which `{name}` stands for one part and `/*` for any.
 pub(super) fn path_fault(path: &str) -> Option<String> {
+    if is_plain(path) {
+        return None;
+    }
     let opened = path.matches('{').count();
     let mut pattern = String::with_capacity(path.len());
+    let mut is_plain_between = true;
     if opened > 0 && opened == path.matches('}').count() {
         let mut left = path;
         while let Some(start) = left.find('{') {
             let Some(length) = left[start..].find('}') else {
                 break;
             };
+            is_plain_between &= is_plain(&left[..start]);
             pattern.push_str(&left[..start]);
             pattern.push_str("([^/]+)");
             left = &left[start + length + 1..];
+        }
+        if is_plain_between && is_plain(left) {
+            return None;
         }
         pattern.push_str(left);
     } else {

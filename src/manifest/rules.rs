@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
-use super::{Keyless, Place, Reading, checks};
+use super::{
+    Keyless, Place, Reading,
+    checks::{self, at},
+};
 use crate::domain::diff::push_token;
 
 const EXTENSION: &str = "/x-tyk-api-gateway";
@@ -22,16 +25,16 @@ fn below(pointer: &str, tokens: &[&str]) -> String {
 }
 
 fn is_on(body: &Value, pointer: &str) -> bool {
-    body.pointer(pointer) == Some(&Value::Bool(true))
+    at(body, pointer) == Some(&Value::Bool(true))
 }
 
 fn members<'b>(body: &'b Value, pointer: &str) -> impl Iterator<Item = (&'b String, &'b Value)> {
-    let members = body.pointer(pointer).and_then(Value::as_object);
+    let members = at(body, pointer).and_then(Value::as_object);
     members.into_iter().flat_map(Map::iter)
 }
 
 fn items<'b>(body: &'b Value, pointer: &str) -> impl Iterator<Item = (usize, &'b Value)> {
-    let items = body.pointer(pointer).and_then(Value::as_array);
+    let items = at(body, pointer).and_then(Value::as_array);
     items.into_iter().flatten().enumerate()
 }
 
@@ -113,7 +116,7 @@ fn credential_sources(body: &Value, place: &Place, reading: &mut Reading<'_>) {
     for (name, switch) in SWITCHES {
         let pointer = format!("/auth_configs/{name}");
         let is_there = |member: &str| is_on(body, &format!("{pointer}/{member}"));
-        let is_used = is_on(body, switch) && body.pointer(&pointer).is_some_and(Value::is_object);
+        let is_used = is_on(body, switch) && at(body, &pointer).is_some_and(Value::is_object);
         if is_used
             && is_there("disable_header")
             && !is_there("use_param")
@@ -458,17 +461,14 @@ fn balancing(body: &Value, place: &Place, reading: &mut Reading<'_>) {
 
 fn versioning(body: &Value, place: &Place, reading: &mut Reading<'_>) {
     let versioning = format!("{EXTENSION}/info/versioning");
-    let Some(location) = body
-        .pointer(&format!("{versioning}/location"))
-        .and_then(Value::as_str)
-    else {
+    let Some(location) = at(body, &format!("{versioning}/location")).and_then(Value::as_str) else {
         return;
     };
     let pointer = format!("{versioning}/location");
     match location {
         "url" => {}
         "header" | "url-param" => {
-            if body.pointer(&format!("{versioning}/key")).is_none() {
+            if at(body, &format!("{versioning}/key")).is_none() {
                 reading.wrong(
                     place,
                     format!("{versioning}/key"),

@@ -20,8 +20,21 @@ pub(super) struct Reference {
 /// Everything of a document that refers to secrets.
 pub(super) fn references(document: &Value) -> Vec<Reference> {
     let mut found = Vec::new();
-    collect(document, &mut String::new(), &mut found);
+    if mentions_any(document) {
+        collect(document, &mut String::new(), &mut found);
+    }
     found
+}
+
+fn mentions_any(value: &Value) -> bool {
+    match value {
+        Value::String(text) => may_refer(text),
+        Value::Array(items) => items.iter().any(mentions_any),
+        Value::Object(members) => members
+            .iter()
+            .any(|(name, member)| may_refer(name) || mentions_any(member)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
 }
 
 fn collect(value: &Value, pointer: &mut String, found: &mut Vec<Reference>) {

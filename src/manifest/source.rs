@@ -1,7 +1,7 @@
 //! The text of a file: parsed once within its bounds, and searched for positions only when there
 //! is a problem to show.
 
-use std::{cell::OnceCell, collections::BTreeSet, fmt};
+use std::{collections::BTreeSet, fmt, sync::OnceLock};
 
 use saphyr::{LoadableYamlNode, MarkedYaml, Scalar, YamlData};
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
@@ -20,14 +20,14 @@ pub(super) struct Document {
 pub(super) struct Source<'f> {
     file: &'f SourceFile,
     /// Every node's position, by document and pointer; made when the first is asked for.
-    marked: OnceCell<Vec<MarkedYaml<'f>>>,
+    marked: OnceLock<Vec<MarkedYaml<'f>>>,
 }
 
 impl<'f> Source<'f> {
     pub fn new(file: &'f SourceFile) -> Self {
         Self {
             file,
-            marked: OnceCell::new(),
+            marked: OnceLock::new(),
         }
     }
 

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::{Place, Reading};
+use super::{Place, Reading, checks::at};
 use crate::domain::reference::may_refer;
 
 const TARGET: &str = "/proxy/target_url";
@@ -12,7 +12,7 @@ const FIX: &str = "write it like http://orders.internal:8080";
 
 /// The address of a classic definition's upstream, where it has one.
 pub(super) fn classic(body: &Value, place: &Place, reading: &mut Reading<'_>) {
-    if let Some(address) = body.pointer(TARGET).and_then(Value::as_str)
+    if let Some(address) = at(body, TARGET).and_then(Value::as_str)
         && !address.is_empty()
     {
         let elsewhere = is_on(body, "/proxy/enable_load_balancing")
@@ -23,7 +23,7 @@ pub(super) fn classic(body: &Value, place: &Place, reading: &mut Reading<'_>) {
 
 /// A classic definition that names no upstream and has nothing else that may answer.
 pub(super) fn missing(body: &Value, place: &Place, reading: &mut Reading<'_>) {
-    let has_none = match body.pointer(TARGET) {
+    let has_none = match at(body, TARGET) {
         None | Some(Value::Null) => true,
         Some(address) => address == "",
     };
@@ -37,12 +37,12 @@ pub(super) fn missing(body: &Value, place: &Place, reading: &mut Reading<'_>) {
 pub(super) fn oas(body: &Value, place: &Place, reading: &mut Reading<'_>) {
     const POINTER: &str = "/x-tyk-api-gateway/upstream/url";
     // Streams and operations may answer by themselves.
-    let operations = body.pointer("/x-tyk-api-gateway/middleware/operations");
+    let operations = at(body, "/x-tyk-api-gateway/middleware/operations");
     let elsewhere = is_on(body, "/x-tyk-api-gateway/upstream/loadBalancing/enabled")
         || is_on(body, "/x-tyk-api-gateway/upstream/serviceDiscovery/enabled")
         || body.get("x-tyk-streaming").is_some()
         || operations.is_some_and(is_filled);
-    if let Some(address) = body.pointer(POINTER).and_then(Value::as_str) {
+    if let Some(address) = at(body, POINTER).and_then(Value::as_str) {
         check(address, elsewhere, POINTER, place, reading);
     }
 }
@@ -122,12 +122,10 @@ fn address_problem(address: &str) -> Option<Fault> {
 /// Whether something other than one upstream may answer.
 fn answers_without_upstream(body: &Value) -> bool {
     let has_text = |pointer: &str| {
-        let text = body.pointer(pointer).and_then(Value::as_str);
+        let text = at(body, pointer).and_then(Value::as_str);
         text.is_some_and(|text| !text.is_empty())
     };
-    let versions = body
-        .pointer("/version_data/versions")
-        .and_then(Value::as_object);
+    let versions = at(body, "/version_data/versions").and_then(Value::as_object);
     let answers_by_itself = versions.into_iter().flatten().any(|(_, version)| {
         let paths = version.get("extended_paths").and_then(Value::as_object);
         let on_a_path = paths.into_iter().flatten().any(|(_, list)| is_filled(list));
@@ -141,8 +139,7 @@ fn answers_without_upstream(body: &Value) -> bool {
         || is_on(body, "/proxy/service_discovery/use_discovery_service")
         || is_on(body, "/graphql/enabled")
         || has_text("/custom_middleware_bundle")
-        || body
-            .pointer("/custom_middleware")
+        || at(body, "/custom_middleware")
             .and_then(Value::as_object)
             .is_some_and(|parts| parts.values().any(is_filled))
 }
@@ -156,7 +153,7 @@ fn is_filled(value: &Value) -> bool {
 }
 
 fn is_on(body: &Value, pointer: &str) -> bool {
-    body.pointer(pointer) == Some(&Value::Bool(true))
+    at(body, pointer) == Some(&Value::Bool(true))
 }
 
 #[cfg(test)]

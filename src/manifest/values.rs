@@ -29,9 +29,10 @@ pub(super) struct Values {
     /// Which file wrote what of it.
     written: Written,
     is_named: bool,
-    /// Pointers into the tree.
-    used: BTreeSet<String>,
 }
+
+/// The values that were asked for: pointers into their tree.
+pub(super) type Used = BTreeSet<String>;
 
 impl Values {
     /// Reads every document that a stack's values files have.
@@ -67,34 +68,36 @@ impl Values {
     }
 
     /// Fills every placeholder of a document.
-    pub fn fill(&mut self, value: &mut Value, budget: &mut Budget) -> Result<Filled, Exhausted> {
+    pub fn fill(&self, value: &mut Value, budget: &Budget) -> Result<Filled, Exhausted> {
         let mut filled = Filled::default();
-        self.fill_at(value, &mut String::new(), &mut filled, budget)?;
+        if has_placeholder(value) {
+            self.fill_at(value, &mut String::new(), &mut filled, budget)?;
+        }
         Ok(filled)
     }
 
     /// A name with its placeholders filled where they can be.
-    pub fn in_name(&mut self, name: String) -> String {
+    pub fn in_name(&self, name: String, used: &mut Used) -> String {
         const SHORT: usize = 100;
         if !name.contains(OPEN) {
             return name;
         }
-        match self.text(&name, &mut Budget::new(SHORT)) {
+        match self.text(&name, &Budget::new(SHORT), used) {
             Ok(Value::String(filled)) => filled,
             Ok(_) | Err(_) => name,
         }
     }
 
     fn fill_at(
-        &mut self,
+        &self,
         value: &mut Value,
         pointer: &mut String,
         filled: &mut Filled,
-        budget: &mut Budget,
+        budget: &Budget,
     ) -> Result<(), Exhausted> {
         match value {
             Value::String(text) if text.contains(OPEN) => {
-                match self.text(text, budget) {
+                match self.text(text, budget, &mut filled.used) {
                     Ok(new) => {
                         filled.is_changed = true;
                         *value = new;
@@ -131,10 +134,10 @@ impl Values {
         }
     }
 
-    fn text(&mut self, text: &str, budget: &mut Budget) -> Result<Value, Refusal> {
+    fn text(&self, text: &str, budget: &Budget, used: &mut Used) -> Result<Value, Refusal> {
         let pieces = pieces(text)?;
         if let [Piece::Value(name)] = pieces.as_slice() {
-            let value = self.get(name)?;
+            let value = self.get(name, used)?;
             budget.take(size(value))?;
             return Ok(value.clone());
         }
@@ -142,7 +145,7 @@ impl Values {
         for piece in pieces {
             let piece = match piece {
                 Piece::Text(text) => Cow::Borrowed(text),
-                Piece::Value(name) => match self.get(name)? {
+                Piece::Value(name) => match self.get(name, used)? {
                     Value::String(text) => Cow::Borrowed(text.as_str()),
                     Value::Bool(flag) => Cow::Owned(flag.to_string()),
                     Value::Number(number) => Cow::Owned(number.to_string()),
@@ -155,14 +158,14 @@ impl Values {
         Ok(Value::String(filled))
     }
 
-    fn get(&mut self, name: &str) -> Result<&Value, Fault> {
+    fn get(&self, name: &str, used: &mut Used) -> Result<&Value, Fault> {
         let pointer = format!("/{}", name.replace('.', "/"));
         let mut parts = name.split('.');
         let first = parts.next().and_then(|first| self.tree.get(first));
         let found = parts.fold(first, |value, part| value?.get(part));
         match found {
             Some(value) => {
-                self.used.insert(pointer);
+                used.insert(pointer);
                 Ok(value)
             }
             None => Err(Fault::missing(name, &self.tree, self.is_named)),
@@ -180,7 +183,7 @@ impl Values {
     }
 
     fn unused(&self, value: &Value, pointer: &mut String, reading: &mut Reading<'_>) {
-        if self.used.contains(pointer.as_str()) {
+        if reading.used_values.contains(pointer.as_str()) {
             return;
         }
         if let Value::Object(members) = value
@@ -269,6 +272,18 @@ fn pieces(text: &str) -> Result<Vec<Piece<'_>>, Fault> {
     Ok(pieces)
 }
 
+/// Few documents have one, and a walk that keeps its way costs more than this.
+fn has_placeholder(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains(OPEN),
+        Value::Array(items) => items.iter().any(has_placeholder),
+        Value::Object(members) => members
+            .iter()
+            .any(|(name, member)| name.contains(OPEN) || has_placeholder(member)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
 /// Letters, digits, `_` and `-`, in parts with dots between them.
 fn is_name(name: &str) -> bool {
     let is_part = |part: &str| {
@@ -315,6 +330,7 @@ impl From<Exhausted> for Refusal {
 #[derive(Default)]
 pub(super) struct Filled {
     pub is_changed: bool,
+    pub used: Used,
     /// By pointer.
     pub faults: Vec<(String, Fault)>,
 }

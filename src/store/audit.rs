@@ -286,31 +286,67 @@ pub(super) async fn append(tx: &mut Tx, events: &[NewEvent]) -> Result<()> {
     }
 
     make_room(tx, size, sequence).await?;
-    for chunk in sealed.chunks(BATCH) {
-        on_tx!(tx, |connection| {
-            let mut insert = QueryBuilder::new(
-                "insert into audit_event (sequence, header, payload, previous, hash) ",
-            );
-            insert.push_values(chunk, |mut row, event| {
-                row.push_bind(event.sequence)
-                    .push_bind(&event.header)
-                    .push_bind(&event.payload)
-                    .push_bind(event.previous.to_string())
-                    .push_bind(event.hash.to_string());
-            });
-            insert.build().persistent(false).execute(connection).await?;
-        });
-    }
+    insert_events(tx, &sealed, sequence, previous).await?;
     insert_people(tx, &sealed).await?;
-    insert_objects(tx, events, size).await?;
-    on_tx!(tx, |connection| {
-        sqlx::query("update audit_head set size = $1, hash = $2 where id = 1")
-            .bind(sequence)
-            .bind(previous.to_string())
-            .execute(connection)
+    insert_objects(tx, events, size).await
+}
+
+/// Adds the events, and makes the last of them the head of the history.
+async fn insert_events(tx: &mut Tx, events: &[Event], size: i64, hash: Digest) -> Result<()> {
+    match tx {
+        // In one statement, because each is a way to the server and back; its insert comes before
+        // its update, which counts what was inserted.
+        Tx::Postgres(transaction) => {
+            let texts = |of: fn(&Event) -> String| events.iter().map(of).collect::<Vec<_>>();
+            sqlx::query(
+                "with appended as ( \
+                 insert into audit_event (sequence, header, payload, previous, hash) \
+                 select * from unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[]) \
+                 returning 1) \
+                 update audit_head set size = $6, hash = $7 \
+                 where id = 1 and (select count(*) from appended) > 0",
+            )
+            .bind(events.iter().map(|event| event.sequence).collect::<Vec<_>>())
+            .bind(texts(|event| event.header.clone()))
+            .bind(texts(|event| event.payload.clone()))
+            .bind(texts(|event| event.previous.to_string()))
+            .bind(texts(|event| event.hash.to_string()))
+            .bind(size)
+            .bind(hash.to_string())
+            .execute(&mut **transaction)
             .await?;
-    });
+        }
+        Tx::Sqlite(transaction) => {
+            for chunk in events.chunks(BATCH) {
+                let mut insert = QueryBuilder::new(
+                    "insert into audit_event (sequence, header, payload, previous, hash) ",
+                );
+                insert.push_values(chunk, |mut row, event| {
+                    row.push_bind(event.sequence)
+                        .push_bind(&event.header)
+                        .push_bind(&event.payload)
+                        .push_bind(event.previous.to_string())
+                        .push_bind(event.hash.to_string());
+                });
+                insert
+                    .build()
+                    .persistent(is_frequent(chunk.len()))
+                    .execute(&mut **transaction)
+                    .await?;
+            }
+            sqlx::query("update audit_head set size = $1, hash = $2 where id = 1")
+                .bind(size)
+                .bind(hash.to_string())
+                .execute(&mut **transaction)
+                .await?;
+        }
+    }
     Ok(())
+}
+
+/// Whether a statement of so many rows comes so often that it is kept prepared.
+fn is_frequent(rows: usize) -> bool {
+    rows <= 20
 }
 
 async fn insert_people(tx: &mut Tx, events: &[Event]) -> Result<()> {
@@ -334,7 +370,8 @@ async fn insert_people(tx: &mut Tx, events: &[Event]) -> Result<()> {
                     .push_bind(opening.salt.to_vec())
                     .push_bind(&opening.value);
             });
-            insert.build().persistent(false).execute(connection).await?;
+            let query = insert.build().persistent(is_frequent(chunk.len()));
+            query.execute(connection).await?;
         });
     }
     Ok(())

@@ -64,7 +64,7 @@ impl Observation {
     pub fn masked(&self, key: &ObjectKey, masker: &Masker) -> Option<Value> {
         let listed = self.listed.get(key)?;
         let body = normalize::listed(key.kind, &listed.body());
-        Some(masker.mask(&body, self.hides(key)))
+        Some(masker.mask_owned(body, self.hides(key)))
     }
 
     /// The same as canonical text, with its hash.
@@ -174,7 +174,7 @@ fn see(
     let text = body
         .as_ref()
         .filter(|_| known.is_none() && is_wanted_or_ours)
-        .map(|body| canonical(&masker.mask(&normalize::listed(key.kind, body), is_hidden)));
+        .map(|body| canonical(&masker.mask_owned(normalize::listed(key.kind, body), is_hidden)));
     let digest = match (known, &text) {
         (Some(digest), _) => digest,
         (None, Some(text)) => Digest::of(text.as_bytes()),

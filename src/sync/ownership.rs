@@ -157,7 +157,7 @@ async fn as_found(
         let is_hidden = look.observation.hides(key);
         let read = live.get(key).map(|body| {
             let comparable = normalize::comparable(key.kind, body);
-            let text = canonical(&masker.mask(&comparable, is_hidden));
+            let text = canonical(&masker.mask_owned(comparable, is_hidden));
             Body {
                 digest: Digest::of(text.as_bytes()),
                 text,

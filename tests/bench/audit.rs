@@ -8,7 +8,7 @@ use std::{path::Path, str::FromStr as _, time::Instant};
 
 use lockstep::{
     domain::{
-        audit::event::{Actor, Event, EventType, NewEvent, Person},
+        audit::event::{Actor, Event, EventType, NewEvent, Opening, Person},
         object::{Kind, ObjectKey},
         run::RunId,
     },
@@ -73,15 +73,18 @@ pub async fn run() {
     sqlx::query(drop).execute(&mut connection).await.unwrap();
 }
 
-const POSTGRES: &[&str] = &["create table plain (like audit_event including all)"];
+const POSTGRES: &[&str] = &[
+    "create table plain (like audit_event including all)",
+    "create table plain_person (like audit_person including all)",
+];
 
-/// The same table with the same indexes, and nothing that guards it.
+/// The same tables with the same indexes, and nothing that guards them.
 async fn sqlite(history: &Path) -> Vec<String> {
     let history = SqlitePool::connect_with(SqliteConnectOptions::new().filename(history));
     let statements: Vec<String> = sqlx::query_scalar(
-        "select replace(sql, 'audit_event', 'plain') from sqlite_master \
-         where tbl_name = 'audit_event' and type in ('table', 'index') and sql is not null \
-         order by type desc",
+        "select replace(replace(sql, 'audit_event', 'plain'), 'audit_person', 'plain_person') \
+         from sqlite_master where tbl_name in ('audit_event', 'audit_person') \
+         and type in ('table', 'index') and sql is not null order by type desc, tbl_name",
     )
     .fetch_all(&history.await.unwrap())
     .await
@@ -95,7 +98,8 @@ async fn measure(database: &str, store: &Store, plain: &Plain) {
         let (mut ours, mut bare) = (Vec::new(), Vec::new());
         for _ in 0..repeats() {
             let first = store.head().await.unwrap().size;
-            let batches: Vec<Vec<NewEvent>> = (0..count).map(|_| events(first, size)).collect();
+            let places = (first..).step_by(size).take(count);
+            let batches: Vec<Vec<NewEvent>> = places.map(|first| events(first, size)).collect();
             let start = Instant::now();
             for batch in &batches {
                 store.record_events(batch).await.unwrap();
@@ -184,12 +188,21 @@ fn events(from: i64, count: usize) -> Vec<NewEvent> {
         .collect()
 }
 
+/// What one writes who wants no more than the rows.
 async fn insert(plain: &Plain, events: &[Event]) {
-    const SQL: &str = "insert into plain (sequence, header, payload, previous, hash) ";
+    const EVENTS: &str = "insert into plain (sequence, header, payload, previous, hash) ";
+    const PEOPLE: &str = "insert into plain_person (commitment, sequence, position, salt, value) ";
+    let people: Vec<(i64, i64, &Opening)> = events
+        .iter()
+        .flat_map(|event| {
+            let people = (0..).zip(&event.people);
+            people.map(|(position, opening)| (event.sequence, position, opening))
+        })
+        .collect();
     macro_rules! insert {
         ($pool:expr) => {{
             let mut transaction = $pool.begin().await.unwrap();
-            let mut insert = QueryBuilder::new(SQL);
+            let mut insert = QueryBuilder::new(EVENTS);
             insert.push_values(events, |mut row, event| {
                 row.push_bind(event.sequence)
                     .push_bind(&event.header)
@@ -197,8 +210,18 @@ async fn insert(plain: &Plain, events: &[Event]) {
                     .push_bind(event.previous.to_string())
                     .push_bind(event.hash.to_string());
             });
-            let query = insert.build().persistent(false);
-            query.execute(&mut *transaction).await.unwrap();
+            insert.build().execute(&mut *transaction).await.unwrap();
+            if !people.is_empty() {
+                let mut insert = QueryBuilder::new(PEOPLE);
+                insert.push_values(&people, |mut row, (sequence, position, opening)| {
+                    row.push_bind(opening.commitment.to_string())
+                        .push_bind(*sequence)
+                        .push_bind(*position)
+                        .push_bind(opening.salt.to_vec())
+                        .push_bind(&opening.value);
+                });
+                insert.build().execute(&mut *transaction).await.unwrap();
+            }
             transaction.commit().await.unwrap();
         }};
     }

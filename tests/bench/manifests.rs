@@ -193,6 +193,13 @@ fn classic(index: usize) -> String {
 }
 
 fn operator(index: usize) -> String {
+    // As the operator has it: the methods with what becomes of each.
+    let methods =
+        "method_actions: { GET: { action: no_action, code: 200, data: \"\", headers: {} } }";
+    let definition = definition(index, "  ");
+    let (before, lists) = definition.split_once("white_list:").unwrap();
+    let (list, after) = lists.split_once("hard_timeouts:").unwrap();
+    let list = list.replace("method: GET", methods);
     padded(format!(
         "apiVersion: tyk.tyk.io/v1alpha1
 kind: ApiDefinition
@@ -200,8 +207,7 @@ metadata:
   name: orders-{index}
   namespace: shop
 spec:
-{}",
-        definition(index, "  ")
+{before}white_list:{list}hard_timeouts:{after}"
     ))
 }
 

@@ -8,8 +8,9 @@ use lockstep::{
     domain::{
         audit::{
             checkpoint::{Checkpoint, SigningKey},
-            event::{Actor, EventType, NewEvent, Person},
+            event::{Actor, Event, EventType, NewEvent, Person},
             merkle::verify_inclusion,
+            retention::standing,
             verify::Flaw,
         },
         canonical::Digest,
@@ -139,6 +140,7 @@ impl Old {
                     "audit_leaf_no_insert",
                     "audit_leaf_no_update",
                     "audit_leaf_no_delete",
+                    "audit_event_no_insert",
                     "audit_event_no_update",
                     "audit_event_no_delete",
                 ] {
@@ -246,6 +248,9 @@ async fn what_left_is_proved_by_its_hashes_and_the_rest_as_before(mode: Mode) {
 
 async fn what_is_done_to_what_stays_of_events_is_found_and_named(mode: Mode) {
     let old = Old::new(mode).await;
+    old.test
+        .sql("create table content as select sequence, header, payload from audit_event")
+        .await;
     old.retires(300).await;
     old.disarm(mode).await;
     for (done, undone, found) in [
@@ -279,6 +284,14 @@ async fn what_is_done_to_what_stays_of_events_is_found_and_named(mode: Mode) {
             "update audit_leaf set payload = replace(payload, 'key', 'kez') where header is not null",
             "",
             "was altered",
+        ),
+        (
+            "update audit_leaf set \
+             header = (select header from content where content.sequence = audit_leaf.sequence), \
+             payload = (select payload from content where content.sequence = audit_leaf.sequence) \
+             where sequence = 200",
+            "",
+            "event 200: left, and its content was kept or put back",
         ),
         (
             "insert into audit_event (sequence, header, payload, previous, hash) \
@@ -407,6 +420,19 @@ async fn nothing_young_or_held_leaves(mode: Mode) {
     );
     lift("summer").await.unwrap();
     assert_eq!(names(&old.app).await, Vec::<String>::new());
+    // However many there were before.
+    for _ in 0..6 {
+        let many = (0..2_000).map(|index| {
+            let event_type = [EventType::LegalHoldPlaced, EventType::LegalHoldLifted][index % 2];
+            let payload = json!({"name": "many", "reason": "one of many"});
+            old.app.event(event_type, Actor::new("cli", "one"), payload)
+        });
+        let many: Vec<NewEvent> = many.collect();
+        old.app.store.record_events(&many).await.unwrap();
+    }
+    place("newest", None).await.unwrap();
+    assert_eq!(kept(&old.app).await, (start, "newest".to_owned()));
+    lift("newest").await.unwrap();
     assert_eq!(kept(&old.app).await, (500, String::new()));
     // One that nobody can read keeps everything.
     let garbled = old.app.event(
@@ -505,6 +531,9 @@ async fn a_hold_that_comes_between_stops_it_and_what_was_begun_is_gone_on_with(m
         .unwrap();
     let held = retention::may_leave(&old.app, &archive).await.unwrap();
     assert_eq!((held.from, held.until), (100, 100));
+    // Whoever looked before it was placed is told by the last look.
+    let is_free = |holds: &[Event]| standing(holds).is_empty();
+    assert_eq!(old.app.store.let_go(300, 100, is_free).await.unwrap(), 100);
     retention::lift(&old.app, &by, "later", "over")
         .await
         .unwrap();

@@ -5,8 +5,8 @@
 
 use serde_json::Value;
 
-use super::{canonical_duration, drop_zeros};
-use crate::domain::diff::push_token;
+use super::{Verbatim, canonical_duration, drop_zeros, is_verbatim};
+use crate::domain::way::Way;
 
 pub(super) fn comparable(body: &Value) -> Value {
     let mut body = body.clone();
@@ -14,8 +14,8 @@ pub(super) fn comparable(body: &Value) -> Value {
         members.remove("is_oas");
     }
     merged_schema(&mut body);
-    drop_zeros(&mut body, &mut String::new(), &is_verbatim);
-    durations(&mut body, &mut String::new());
+    drop_zeros(&mut body, Way::Root(""), VERBATIM);
+    durations(&mut body, Way::Root(""));
     body
 }
 
@@ -36,30 +36,33 @@ fn merged_schema(body: &mut Value) {
 }
 
 /// Members that the gateway keeps as free JSON.
-pub(super) fn is_verbatim(pointer: &str) -> bool {
-    let tokens: Vec<&str> = pointer.split('/').skip(1).collect();
-    match tokens.as_slice() {
-        ["config_data"]
-        | ["auth_provider" | "session_provider", "meta"]
-        | ["custom_middleware", "id_extractor", "extractor_config"]
-        | ["event_handlers", "events", _, _, "handler_meta"]
-        | ["response_processors", _, "options"]
-        | ["graphql", "engine", "data_sources", _, "config"] => true,
-        [
-            "version_data",
-            "versions",
-            _,
-            "extended_paths",
-            group,
-            _,
-            last,
-        ] => matches!(
-            (*group, *last),
-            ("validate_json", "schema") | ("persist_graphql", "variables")
-        ),
-        _ => false,
-    }
-}
+pub(super) const VERBATIM: &Verbatim = &[
+    &["config_data"],
+    &["auth_provider", "meta"],
+    &["session_provider", "meta"],
+    &["custom_middleware", "id_extractor", "extractor_config"],
+    &["event_handlers", "events", "*", "*", "handler_meta"],
+    &["response_processors", "*", "options"],
+    &["graphql", "engine", "data_sources", "*", "config"],
+    &[
+        "version_data",
+        "versions",
+        "*",
+        "extended_paths",
+        "validate_json",
+        "*",
+        "schema",
+    ],
+    &[
+        "version_data",
+        "versions",
+        "*",
+        "extended_paths",
+        "persist_graphql",
+        "*",
+        "variables",
+    ],
+];
 
 /// Members that the gateway decodes as durations, by name: they may stand in every version.
 const DURATIONS: &[&str] = &[
@@ -73,32 +76,23 @@ const DURATIONS: &[&str] = &[
     "cacheTimeout",
 ];
 
-fn durations(value: &mut Value, pointer: &mut String) {
-    if is_verbatim(pointer) {
-        return;
-    }
+fn durations(value: &mut Value, way: Way<'_>) {
     match value {
-        Value::Object(members) => {
+        Value::Object(members) if !is_verbatim(way, VERBATIM) => {
             for (name, member) in members.iter_mut() {
-                let length = pointer.len();
-                push_token(pointer, name);
                 if let Value::String(text) = member
                     && DURATIONS.contains(&name.as_str())
                     && let Some(printed) = canonical_duration(text)
                 {
                     *text = printed;
                 } else {
-                    durations(member, pointer);
+                    durations(member, Way::Member(&way, name));
                 }
-                pointer.truncate(length);
             }
         }
-        Value::Array(items) => {
+        Value::Array(items) if !is_verbatim(way, VERBATIM) => {
             for (index, item) in items.iter_mut().enumerate() {
-                let length = pointer.len();
-                push_token(pointer, &index.to_string());
-                durations(item, pointer);
-                pointer.truncate(length);
+                durations(item, Way::Item(&way, index));
             }
         }
         _ => {}
@@ -144,8 +138,8 @@ pub(super) fn clean_path(path: &str) -> String {
 
 /// Gives the members of `asked` the names that `read` prints, where they differ only in case: the
 /// gateway matches names in any case.
-pub(super) fn proper_names(asked: &mut Value, read: &Value, pointer: &mut String) {
-    if is_verbatim(pointer) {
+pub(super) fn proper_names(asked: &mut Value, read: &Value, way: Way<'_>) {
+    if is_verbatim(way, VERBATIM) {
         return;
     }
     match (asked, read) {
@@ -169,18 +163,12 @@ pub(super) fn proper_names(asked: &mut Value, read: &Value, pointer: &mut String
                 let Some(other) = read.get(name) else {
                     continue;
                 };
-                let length = pointer.len();
-                push_token(pointer, name);
-                proper_names(member, other, pointer);
-                pointer.truncate(length);
+                proper_names(member, other, Way::Member(&way, name));
             }
         }
         (Value::Array(asked), Value::Array(read)) => {
             for (index, (item, other)) in asked.iter_mut().zip(read).enumerate() {
-                let length = pointer.len();
-                push_token(pointer, &index.to_string());
-                proper_names(item, other, pointer);
-                pointer.truncate(length);
+                proper_names(item, other, Way::Item(&way, index));
             }
         }
         _ => {}

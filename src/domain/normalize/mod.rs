@@ -18,6 +18,7 @@ use super::{
     diff::{FieldChange, diff},
     object::Kind,
     secrets::has_references,
+    way::Way,
 };
 
 pub use slim::slim;
@@ -67,7 +68,7 @@ pub fn kept(kind: Kind, asked: &Value, read: &Value) -> Kept {
     let mut found = comparable(kind, read);
     match kind {
         Kind::Certificate | Kind::ClassicApi | Kind::Policy => {
-            classic::proper_names(&mut wanted, &found, &mut String::new());
+            classic::proper_names(&mut wanted, &found, Way::Root(""));
         }
         Kind::OasApi | Kind::McpProxy => oas::drop_additions(&wanted, &mut found),
     }
@@ -107,45 +108,29 @@ pub fn equal(kind: Kind, asked: &Value, read: &Value) -> bool {
     kept.differs.is_empty() && kept.dropped.is_empty()
 }
 
+/// Members that the gateway keeps as free JSON: the names that lead to each from the root.
+type Verbatim = [&'static [&'static str]];
+
+fn is_verbatim(way: Way<'_>, verbatim: &Verbatim) -> bool {
+    verbatim.iter().any(|names| way.leads_over(names))
+}
+
 /// Drops members that say nothing: null, false, 0, empty texts, lists and objects, and the zero
 /// duration. Items of a list are never dropped: their place means something.
-fn drop_zeros(value: &mut Value, pointer: &mut String, verbatim: &dyn Fn(&str) -> bool) {
-    if verbatim(pointer) {
-        return;
-    }
+fn drop_zeros(value: &mut Value, way: Way<'_>, verbatim: &Verbatim) {
     match value {
-        Value::Object(members) => {
-            let names: Vec<String> = members.keys().cloned().collect();
-            for name in names {
-                let length = pointer.len();
-                super::diff::push_token(pointer, &name);
-                let keep_whole = verbatim(pointer);
-                if let Some(member) = members.get_mut(&name) {
-                    drop_zeros(member, pointer, verbatim);
-                    if is_zero(member) && !(keep_whole && is_filled(member)) {
-                        members.remove(&name);
-                    }
-                }
-                pointer.truncate(length);
-            }
+        Value::Object(members) if !is_verbatim(way, verbatim) => {
+            members.retain(|name, member| {
+                drop_zeros(member, Way::Member(&way, name), verbatim);
+                !is_zero(member)
+            });
         }
-        Value::Array(items) => {
+        Value::Array(items) if !is_verbatim(way, verbatim) => {
             for (index, item) in items.iter_mut().enumerate() {
-                let length = pointer.len();
-                super::diff::push_token(pointer, &index.to_string());
-                drop_zeros(item, pointer, verbatim);
-                pointer.truncate(length);
+                drop_zeros(item, Way::Item(&way, index), verbatim);
             }
         }
         _ => {}
-    }
-}
-
-fn is_filled(value: &Value) -> bool {
-    match value {
-        Value::Object(members) => !members.is_empty(),
-        Value::Array(items) => !items.is_empty(),
-        _ => false,
     }
 }
 

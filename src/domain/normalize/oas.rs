@@ -4,10 +4,8 @@
 
 use serde_json::Value;
 
-use super::{canonical_duration, drop_zeros, is_zero};
-use crate::domain::{canonical::canonical, diff::push_token};
-
-const EXTENSION: &str = "/x-tyk-api-gateway";
+use super::{Verbatim, canonical_duration, drop_zeros, is_verbatim, is_zero};
+use crate::domain::{canonical::canonical, way::Way};
 
 pub(super) fn comparable(body: &Value) -> Value {
     let mut body = body.clone();
@@ -16,19 +14,17 @@ pub(super) fn comparable(body: &Value) -> Value {
         members.remove("servers");
     }
     if let Some(extension) = body.get_mut("x-tyk-api-gateway") {
-        drop_zeros(extension, &mut EXTENSION.to_owned(), &is_verbatim);
-        settle_extension(extension, &mut EXTENSION.to_owned());
-        drop_zeros(extension, &mut EXTENSION.to_owned(), &is_verbatim);
+        drop_zeros(extension, Way::Root(""), VERBATIM);
+        settle_extension(extension, Way::Root(""));
+        drop_zeros(extension, Way::Root(""), VERBATIM);
     }
     drop_openapi_zeros(&mut body);
     settle_security(&mut body);
     body
 }
 
-/// Plugin data is the user's own JSON.
-fn is_verbatim(pointer: &str) -> bool {
-    pointer == "/x-tyk-api-gateway/middleware/global/pluginConfig/data/value"
-}
+/// Of the extension. Plugin data is the user's own JSON.
+const VERBATIM: &Verbatim = &[&["middleware", "global", "pluginConfig", "data", "value"]];
 
 /// Lists whose order the gateway does not keep, by the name of the member.
 const UNORDERED: &[&str] = &[
@@ -45,17 +41,14 @@ const UNORDERED: &[&str] = &[
     "versions",
 ];
 
-fn settle_extension(value: &mut Value, pointer: &mut String) {
-    if is_verbatim(pointer) {
+fn settle_extension(value: &mut Value, way: Way<'_>) {
+    if is_verbatim(way, VERBATIM) {
         return;
     }
     match value {
         Value::Object(members) => {
             for (name, member) in members.iter_mut() {
-                let length = pointer.len();
-                push_token(pointer, name);
-                settle_extension(member, pointer);
-                pointer.truncate(length);
+                settle_extension(member, Way::Member(&way, name));
                 if let Value::Array(items) = member
                     && name == "add"
                 {
@@ -70,10 +63,7 @@ fn settle_extension(value: &mut Value, pointer: &mut String) {
         }
         Value::Array(items) => {
             for (index, item) in items.iter_mut().enumerate() {
-                let length = pointer.len();
-                push_token(pointer, &index.to_string());
-                settle_extension(item, pointer);
-                pointer.truncate(length);
+                settle_extension(item, Way::Item(&way, index));
             }
         }
         Value::String(text) => {
@@ -116,12 +106,13 @@ const FALSE_IS_ABSENT: &[&str] = &[
 fn drop_openapi_zeros(value: &mut Value) {
     match value {
         Value::Object(members) => {
-            for (name, member) in members.iter_mut() {
-                if name != "x-tyk-api-gateway" && name != "example" && name != "default" {
+            members.retain(|name, member| {
+                if name == "example" || name == "default" {
+                    return true;
+                }
+                if name != "x-tyk-api-gateway" {
                     drop_openapi_zeros(member);
                 }
-            }
-            members.retain(|name, member| {
                 let says_nothing = match member {
                     Value::Null => true,
                     Value::String(text) => text.is_empty(),
@@ -138,7 +129,7 @@ fn drop_openapi_zeros(value: &mut Value) {
                         ) && is_zero(member)
                     }
                 };
-                !says_nothing || name == "example" || name == "default"
+                !says_nothing
             });
         }
         Value::Array(items) => items.iter_mut().for_each(drop_openapi_zeros),
@@ -208,7 +199,7 @@ pub(super) fn slim(body: &Value) -> Value {
         }
     }
     if let Some(extension) = body.get_mut("x-tyk-api-gateway") {
-        settle_order(extension, &mut EXTENSION.to_owned());
+        settle_order(extension, Way::Root(""));
     }
     body
 }
@@ -241,17 +232,14 @@ fn own_servers(servers: &[Value], listen_path: &str) -> usize {
 /// Lists that every read has in another order, by the name of the member.
 const RESTLESS: &[&str] = &["domainToCertificateMapping", "eventHandlers"];
 
-fn settle_order(value: &mut Value, pointer: &mut String) {
-    if is_verbatim(pointer) {
+fn settle_order(value: &mut Value, way: Way<'_>) {
+    if is_verbatim(way, VERBATIM) {
         return;
     }
     match value {
         Value::Object(members) => {
             for (name, member) in members.iter_mut() {
-                let length = pointer.len();
-                push_token(pointer, name);
-                settle_order(member, pointer);
-                pointer.truncate(length);
+                settle_order(member, Way::Member(&way, name));
                 if let Value::Array(items) = member
                     && RESTLESS.contains(&name.as_str())
                 {
@@ -261,10 +249,7 @@ fn settle_order(value: &mut Value, pointer: &mut String) {
         }
         Value::Array(items) => {
             for (index, item) in items.iter_mut().enumerate() {
-                let length = pointer.len();
-                push_token(pointer, &index.to_string());
-                settle_order(item, pointer);
-                pointer.truncate(length);
+                settle_order(item, Way::Item(&way, index));
             }
         }
         _ => {}

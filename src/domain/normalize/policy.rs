@@ -2,13 +2,14 @@
 
 use serde_json::Value;
 
-use super::drop_zeros;
+use super::{Verbatim, drop_zeros};
+use crate::domain::way::Way;
+
+pub(super) const VERBATIM: &Verbatim = &[&["meta_data"]];
 
 pub(super) fn comparable(body: &Value) -> Value {
     let mut body = body.clone();
-    drop_zeros(&mut body, &mut String::new(), &|pointer| {
-        pointer == "/meta_data"
-    });
+    drop_zeros(&mut body, Way::Root(""), VERBATIM);
     body
 }
 

@@ -3,8 +3,8 @@
 
 use serde_json::Value;
 
-use super::{classic, is_zero, oas};
-use crate::domain::{diff::push_token, object::Kind};
+use super::{Verbatim, classic, is_verbatim, is_zero, oas, policy};
+use crate::domain::{object::Kind, way::Way};
 
 /// A body that was read, as a manifest says the same.
 pub fn slim(kind: Kind, body: &Value) -> Value {
@@ -15,14 +15,12 @@ pub fn slim(kind: Kind, body: &Value) -> Value {
             if let Some(members) = body.as_object_mut() {
                 members.remove("is_oas");
             }
-            drop_filled(&mut body, &mut String::new(), "", &classic::is_verbatim);
+            drop_filled(&mut body, Way::Root(""), "", classic::VERBATIM);
             body
         }
         Kind::Policy => {
             let mut body = body.clone();
-            drop_filled(&mut body, &mut String::new(), "", &|pointer| {
-                pointer == "/meta_data"
-            });
+            drop_filled(&mut body, Way::Root(""), "", policy::VERBATIM);
             body
         }
         Kind::OasApi | Kind::McpProxy => oas::slim(body),
@@ -62,19 +60,13 @@ const MAPS: &[&str] = &[
 
 /// Drops the zeros that a gateway fills in for every field that was not given. `name` is that of
 /// the member which `value` is, or which is the list that `value` stands in.
-fn drop_filled(
-    value: &mut Value,
-    pointer: &mut String,
-    name: &str,
-    verbatim: &dyn Fn(&str) -> bool,
-) {
+fn drop_filled(value: &mut Value, way: Way<'_>, name: &str, verbatim: &Verbatim) {
     match value {
         Value::Object(members) => {
             let is_map = MAPS.contains(&name);
             members.retain(|name, member| {
-                let length = pointer.len();
-                push_token(pointer, name);
-                let is_free = verbatim(pointer);
+                let way = Way::Member(&way, name);
+                let is_free = is_verbatim(way, verbatim);
                 // Somebody wrote an empty list, or an empty map: the gateway fills in null. An
                 // empty object anywhere else is the gateway's.
                 let was_written = match member {
@@ -85,18 +77,14 @@ fn drop_filled(
                     _ => false,
                 };
                 if !is_free {
-                    drop_filled(member, pointer, name, verbatim);
+                    drop_filled(member, way, name, verbatim);
                 }
-                pointer.truncate(length);
                 is_map || was_written || !is_zero(member)
             });
         }
         Value::Array(items) => {
             for (index, item) in items.iter_mut().enumerate() {
-                let length = pointer.len();
-                push_token(pointer, &index.to_string());
-                drop_filled(item, pointer, name, verbatim);
-                pointer.truncate(length);
+                drop_filled(item, Way::Item(&way, index), name, verbatim);
             }
         }
         _ => {}

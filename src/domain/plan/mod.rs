@@ -73,11 +73,12 @@ pub fn prepare(desired: Desired, masker: &Masker) -> PreparedDesired {
     let objects: Vec<(ObjectKey, Object)> = desired.into_iter().collect();
     parallel::map(objects, |(key, object)| {
         let comparable = normalize::comparable(key.kind, &object.body);
-        let text = super::canonical::canonical(&masker.mask(&comparable, false));
+        let text = super::canonical::canonical(&masker.mask_owned(comparable, false));
         let filled = reference::filled(&object.body, masker.secrets());
         let prepared = Prepared {
             digest: Digest::of(text.as_bytes()),
-            references: has_references(&object.body) || reference::refers(&object.body),
+            references: has_references(&object.body)
+                || (filled.is_some() && reference::refers(&object.body)),
             filled: filled.map(|body| Filled(Arc::new(body))),
             text,
             object,

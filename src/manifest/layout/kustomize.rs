@@ -838,12 +838,7 @@ impl Level<'_, '_, '_, '_> {
         // The operator's kinds have no lists that are merged item by item, so a strategic merge of
         // them is a merge patch.
         let reading = &mut *self.build.reading;
-        match patch::merge(
-            &mut resource.draft,
-            &changes,
-            &patch.place,
-            &mut reading.budget,
-        ) {
+        match patch::merge(&mut resource.draft, &changes, &patch.place, &reading.budget) {
             Ok(()) => reading.within_depth(&resource.draft.value, &patch.place),
             Err(exhausted) => reading.wrong(&patch.place, "", exhausted.to_string(), None),
         }
@@ -874,7 +869,7 @@ impl Level<'_, '_, '_, '_> {
                 &mut resource.draft,
                 &operations,
                 &patch.place,
-                &mut reading.budget,
+                &reading.budget,
             ) {
                 Ok(()) => reading.within_depth(&resource.draft.value, &patch.place),
                 Err(fault) => {

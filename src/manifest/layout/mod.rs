@@ -27,8 +27,12 @@ const CHART: &str = "Chart.yaml";
 
 const COMMIT_THE_OUTPUT: &str = "commit the built output instead, and exclude this folder";
 
-/// Every document that is to be read as a manifest.
-pub(super) fn arrange(library: &Library<'_>, reading: &mut Reading<'_>) -> Vec<Draft> {
+/// The documents that files were made into that speak for others, and the files that are read as
+/// they are.
+pub(super) fn arrange<'f>(
+    library: &Library<'f>,
+    reading: &mut Reading<'_>,
+) -> (Vec<Draft>, Vec<&'f str>) {
     let mut arranged = Arranged {
         taken: named_by_stack(&reading.options.environment),
         ..Arranged::default()
@@ -48,6 +52,9 @@ pub(super) fn arrange(library: &Library<'_>, reading: &mut Reading<'_>) -> Vec<D
             indexes.insert(folder_of(path), path);
         }
     }
+    if !kustomizations.is_empty() || !indexes.is_empty() {
+        library.parse();
+    }
     let folders: BTreeSet<&str> = kustomizations.keys().copied().collect();
     kustomize::read(&folders, library, reading, &mut arranged);
     for index in indexes.values() {
@@ -55,6 +62,7 @@ pub(super) fn arrange(library: &Library<'_>, reading: &mut Reading<'_>) -> Vec<D
         tyk_sync::read(index, library, reading, &mut arranged);
     }
 
+    let mut plain = Vec::new();
     for path in library.listed() {
         if arranged.taken.contains(path) || is_in_chart(path) {
             continue;
@@ -75,13 +83,13 @@ pub(super) fn arrange(library: &Library<'_>, reading: &mut Reading<'_>) -> Vec<D
                 }
             ),
             _ => {
-                arranged.drafts.extend(library.documents(path, reading));
+                plain.push(path);
                 continue;
             }
         };
         reading.ignore(&Place::new(path, 0), reason);
     }
-    arranged.drafts
+    (arranged.drafts, plain)
 }
 
 fn named_by_stack(environment: &Environment) -> BTreeSet<String> {

@@ -15,27 +15,26 @@ use crate::domain::{diff::push_token, object::Kind};
 
 pub(super) fn translate(
     resource: Resource,
-    graphs: &mut Graphs,
-    cluster: &mut Cluster,
+    graphs: &Graphs,
+    cluster: &Cluster,
     reading: &mut Reading<'_>,
 ) {
     let before = reading.found.len();
-    check(&resource, cluster, reading);
+    check(&resource, reading);
     make(resource, before, graphs, cluster, reading);
 }
 
 /// What can be said of an API, or a template of some, by itself.
-pub(super) fn check(resource: &Resource, cluster: &mut Cluster, reading: &mut Reading<'_>) {
-    let kind = Resources::ApiDefinition;
-    check_spec(kind, resource, Unknown::Passed, cluster, reading);
+pub(super) fn check(resource: &Resource, reading: &mut Reading<'_>) {
+    check_spec(Resources::ApiDefinition, resource, Unknown::Passed, reading);
 }
 
 /// Makes the definition of an API whose fields were checked.
 pub(super) fn make(
     resource: Resource,
     before: usize,
-    graphs: &mut Graphs,
-    cluster: &mut Cluster,
+    graphs: &Graphs,
+    cluster: &Cluster,
     reading: &mut Reading<'_>,
 ) {
     let Resource {
@@ -87,7 +86,7 @@ fn certificates(
     spec: &mut Map<String, Value>,
     name: &FullName,
     place: &Place,
-    cluster: &mut Cluster,
+    cluster: &Cluster,
     reading: &mut Reading<'_>,
 ) {
     let namespace = name.namespace.as_str();

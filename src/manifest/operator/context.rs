@@ -1,7 +1,7 @@
 //! `OperatorContext`: which Tyk is meant. Here the stack's target says that, so a context is no
 //! object; it must not mean another organisation, and it says which ports Ingresses get.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::atomic::Ordering};
 
 use serde_json::{Map, Value};
 
@@ -86,40 +86,50 @@ fn from_secret(
     spec: &Map<String, Value>,
     name: &FullName,
     place: &Place,
-    cluster: &mut Cluster,
+    cluster: &Cluster,
     reading: &mut Reading<'_>,
 ) -> BTreeMap<String, String> {
     let Some(secret) = spec.get("secretRef").filter(|secret| secret.is_object()) else {
         return BTreeMap::new();
     };
     let secret = reference(secret, &name.namespace, place, "/spec/secretRef", reading);
-    let Some(secret) = secret.and_then(|name| cluster.secrets.get_mut(&name)) else {
+    let Some(secret) = secret.and_then(|name| cluster.secrets.get(&name)) else {
         return BTreeMap::new();
     };
-    secret.is_used = true;
+    secret.is_used.store(true, Ordering::Relaxed);
     ["TYK_ORG", "TYK_HTTP_INGRESS_PORT", "TYK_HTTPS_INGRESS_PORT"]
         .into_iter()
         .filter_map(|key| Some((key.to_owned(), secret.text(key).ok()??)))
         .collect()
 }
 
-/// Looks at the context that a resource names, if it is described here.
-pub(super) fn look(resource: &Resource, cluster: &mut Cluster, reading: &mut Reading<'_>) {
-    let Some(context) = named(resource, reading) else {
-        return;
-    };
-    let place = &resource.place;
-    match &cluster.first_context {
-        None => cluster.first_context = Some(context.clone()),
-        Some(first) if *first != context => reading.warn(
-            place,
-            "/spec/contextRef",
-            format!("names the context {context}, and others here name {first}: all of them go to the stack's target"),
-            Some("give every Tyk a stack of its own"),
-        ),
-        Some(_) => {}
+/// Looks at the contexts that resources name.
+pub(super) fn look<'r>(
+    resources: impl Iterator<Item = &'r Resource>,
+    cluster: &Cluster,
+    reading: &mut Reading<'_>,
+) {
+    let mut first = None;
+    for resource in resources {
+        let Some(context) = named(resource, reading) else {
+            continue;
+        };
+        let first = first.get_or_insert_with(|| context.clone());
+        if *first != context {
+            reading.warn(
+                &resource.place,
+                "/spec/contextRef",
+                format!("names the context {context}, and others here name {first}: all of them go to the stack's target"),
+                Some("give every Tyk a stack of its own"),
+            );
+        }
+        look_at(&context, &resource.place, cluster, reading);
     }
-    let Some(described) = cluster.contexts.get(&context) else {
+}
+
+/// Looks at a context that a resource names, if it is described here.
+fn look_at(context: &FullName, place: &Place, cluster: &Cluster, reading: &mut Reading<'_>) {
+    let Some(described) = cluster.contexts.get(context) else {
         return;
     };
     let own = described.organisation.as_str();

@@ -1,7 +1,7 @@
 //! `TykOasApiDefinition`, `TykStreamsApiDefinition` and `TykMcpProxyDefinition`: a document in a
 //! `ConfigMap`, and settings beside it that win over the document's own.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::atomic::Ordering};
 
 use serde_json::{Map, Value, json};
 
@@ -26,8 +26,8 @@ pub(super) struct Document {
     pub body: Value,
     /// Where the document stands.
     pub place: Place,
-    /// Problems that there were before it.
-    pub before: usize,
+    /// Something is wrong with it already, so that no object comes of it.
+    pub is_faulty: bool,
     /// Bytes of the document.
     pub size: usize,
 }
@@ -45,11 +45,11 @@ impl Document {
 pub(super) fn read(
     kind: Kind,
     resource: Resource,
-    cluster: &mut Cluster,
+    cluster: &Cluster,
     reading: &mut Reading<'_>,
 ) -> Option<Document> {
     let before = reading.found.len();
-    check_spec(kind, &resource, Unknown::Refused, cluster, reading);
+    check_spec(kind, &resource, Unknown::Refused, reading);
     let member = match kind {
         Kind::TykStreamsApiDefinition => "tykStreams",
         Kind::TykMcpProxyDefinition => "tykMCP",
@@ -78,7 +78,7 @@ pub(super) fn read(
         reading.wrong(place, format!("{pointer}/keyName"), message, None);
         return None;
     };
-    let Some(known) = cluster.config_maps.get_mut(&config_map) else {
+    let Some(known) = cluster.config_maps.get(&config_map) else {
         reading.wrong(
             place,
             format!("{pointer}/name"),
@@ -94,7 +94,7 @@ pub(super) fn read(
     };
     let mut at = "/data".to_owned();
     push_token(&mut at, key);
-    let is_again = std::mem::replace(&mut known.is_used, true);
+    let is_again = known.is_used.swap(true, Ordering::Relaxed);
     let (text, held) = (text.clone(), known.place.below(&at));
     if is_again && !cluster.copied.take(text.len(), place, reading) {
         return None;
@@ -107,7 +107,7 @@ pub(super) fn read(
         resource,
         body,
         place: held,
-        before,
+        is_faulty: reading.found.len() > before,
         size,
     })
 }
@@ -137,14 +137,15 @@ fn parse(text: String, place: &Place, reading: &mut Reading<'_>) -> Option<Value
 }
 
 /// Makes the object of a document.
-pub(super) fn translate(document: Document, cluster: &mut Cluster, reading: &mut Reading<'_>) {
+pub(super) fn translate(document: Document, cluster: &Cluster, reading: &mut Reading<'_>) {
+    let (before, objects) = (reading.found.len(), reading.objects.len());
     let id = document.known().id;
     let Document {
         kind,
         resource,
         mut body,
         place,
-        before,
+        is_faulty,
         size: _,
     } = document;
     if !body.get(EXTENSION).is_some_and(Value::is_object) {
@@ -179,13 +180,16 @@ pub(super) fn translate(document: Document, cluster: &mut Cluster, reading: &mut
         _ => ObjectKind::OasApi,
     };
     native::document(body, kind, place, reading, before);
+    if is_faulty {
+        reading.objects.truncate(objects);
+    }
 }
 
 /// The settings beside the document of a `TykOasApiDefinition`.
 struct Settings<'s, 'o> {
     resource: &'s Resource,
     body: &'s mut Value,
-    cluster: &'s mut Cluster,
+    cluster: &'s Cluster,
     reading: &'s mut Reading<'o>,
 }
 

@@ -1,7 +1,10 @@
 //! `SubGraph` and `SuperGraph`: the schemas of federated APIs. They are no objects of a gateway;
 //! the APIs that serve them are.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use serde_json::{Map, Value, json};
 
@@ -25,7 +28,7 @@ struct SuperGraph {
     subgraphs: Vec<FullName>,
     merged: String,
     place: Place,
-    uses: usize,
+    is_used: AtomicBool,
 }
 
 pub(super) struct Graphs {
@@ -37,7 +40,7 @@ impl Graphs {
     pub fn new(
         subgraphs: BTreeMap<FullName, Resource>,
         supergraphs: BTreeMap<FullName, Resource>,
-        cluster: &mut Cluster,
+        cluster: &Cluster,
         reading: &mut Reading<'_>,
     ) -> Self {
         let subgraphs: BTreeMap<FullName, SubGraph> = subgraphs
@@ -111,11 +114,11 @@ impl Graphs {
 
     /// Writes the graph that an API names into its definition.
     pub fn fill(
-        &mut self,
+        &self,
         spec: &mut Map<String, Value>,
         name: &FullName,
         place: &Place,
-        cluster: &mut Cluster,
+        cluster: &Cluster,
         reading: &mut Reading<'_>,
     ) {
         let served = served(spec, name);
@@ -147,7 +150,7 @@ impl Graphs {
                     section.insert("sdl".to_owned(), json!(subgraph.sdl));
                 }
             },
-            Some((Mode::SuperGraph, graph)) => match self.supergraphs.get_mut(&graph) {
+            Some((Mode::SuperGraph, graph)) => match self.supergraphs.get(&graph) {
                 None => missing("SuperGraph", &graph, place, reading),
                 Some(supergraph) => {
                     let subgraphs = supergraph.subgraphs.iter();
@@ -161,8 +164,8 @@ impl Graphs {
                             .iter()
                             .map(|entry| entry.to_string().len())
                             .sum::<usize>();
-                    supergraph.uses += 1;
-                    if supergraph.uses > 1 && !cluster.copied.take(size, place, reading) {
+                    let is_again = supergraph.is_used.swap(true, Ordering::Relaxed);
+                    if is_again && !cluster.copied.take(size, place, reading) {
                         return;
                     }
                     graphql.insert("schema".to_owned(), json!(supergraph.schema));
@@ -188,7 +191,7 @@ impl Graphs {
             reading.ignore(&subgraph.place, reason);
         }
         for supergraph in self.supergraphs.into_values() {
-            if supergraph.uses == 0 {
+            if !supergraph.is_used.into_inner() {
                 let reason = "a SuperGraph that no ApiDefinition serves";
                 reading.ignore(&supergraph.place, reason);
             }
@@ -296,7 +299,7 @@ impl SuperGraph {
     fn read(
         resource: Resource,
         subgraphs: &BTreeMap<FullName, SubGraph>,
-        cluster: &mut Cluster,
+        cluster: &Cluster,
         reading: &mut Reading<'_>,
     ) -> Self {
         let Resource {
@@ -341,7 +344,7 @@ impl SuperGraph {
             subgraphs: refs,
             merged,
             place,
-            uses: 0,
+            is_used: AtomicBool::new(false),
         }
     }
 }

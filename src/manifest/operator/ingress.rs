@@ -79,8 +79,6 @@ pub(super) fn read(
     })
 }
 
-const NO_TEMPLATE: &str = "is described here that is a template";
-
 impl Ingress {
     /// The APIs that it asks for.
     pub fn apis(
@@ -88,7 +86,7 @@ impl Ingress {
         // Any will do, marked as a template or not.
         (templates, applied): (&BTreeMap<FullName, Resource>, &BTreeMap<FullName, Resource>),
         documents: &BTreeMap<FullName, Document>,
-        cluster: &mut Cluster,
+        cluster: &Cluster,
         reading: &mut Reading<'_>,
     ) -> Vec<Api> {
         let place = &self.place;
@@ -100,13 +98,9 @@ impl Ingress {
             namespace: self.name.namespace.clone(),
             name: name.to_owned(),
         });
-        let missing = |what: &str, reading: &mut Reading<'_>| {
-            reading.wrong(
-                place,
-                "/metadata/annotations",
-                format!("no {what}"),
-                Some("add it to the manifests, with the label of a template"),
-            );
+        let missing = |what: &str, fix: &str, reading: &mut Reading<'_>| {
+            let message = format!("no {what}");
+            reading.wrong(place, "/metadata/annotations", message, Some(fix));
             Vec::new()
         };
         match (self.template_kind.as_deref(), template) {
@@ -117,13 +111,18 @@ impl Ingress {
             (None | Some("ApiDefinition"), Some(name)) => {
                 match templates.get(&name).or_else(|| applied.get(&name)) {
                     Some(template) => self.classic(template, cluster, reading),
-                    None => missing(&format!("ApiDefinition {name} is described here"), reading),
+                    None => missing(
+                        &format!("ApiDefinition {name} is described here"),
+                        "add it to the manifests",
+                        reading,
+                    ),
                 }
             }
             (Some("TykOasApiDefinition"), Some(name)) => match documents.get(&name) {
                 Some(template) => self.oas(template, cluster, reading),
                 None => missing(
-                    &format!("TykOasApiDefinition {name} {NO_TEMPLATE}"),
+                    &format!("TykOasApiDefinition {name} is described here that is a template"),
+                    "add it to the manifests, with the label tyk.io/ingress-template",
                     reading,
                 ),
             },
@@ -159,7 +158,7 @@ impl Ingress {
     fn classic(
         &self,
         template: &Resource,
-        cluster: &mut Cluster,
+        cluster: &Cluster,
         reading: &mut Reading<'_>,
     ) -> Vec<Api> {
         let size = Value::Object(template.spec.clone()).to_string().len();
@@ -209,12 +208,7 @@ impl Ingress {
         made
     }
 
-    fn oas(
-        &self,
-        template: &Document,
-        cluster: &mut Cluster,
-        reading: &mut Reading<'_>,
-    ) -> Vec<Api> {
+    fn oas(&self, template: &Document, cluster: &Cluster, reading: &mut Reading<'_>) -> Vec<Api> {
         let (http_port, https_port) = ports(&template.resource, cluster, reading);
         let secrets = self.tls_secrets();
         let mut made = Vec::new();
@@ -262,7 +256,6 @@ impl Ingress {
             document.resource.name = name;
             document.resource.place = self.place.clone();
             document.place = self.place.clone();
-            document.before = reading.found.len();
             made.push(Api::Oas(Box::new(document)));
         }
         made

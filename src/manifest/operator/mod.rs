@@ -15,7 +15,10 @@ mod sdl;
 mod secret;
 mod security_policy;
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+};
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde_json::{Map, Value};
@@ -165,11 +168,24 @@ struct Resource {
     is_template: bool,
 }
 
-#[derive(Debug)]
 struct ConfigMap {
     data: BTreeMap<String, String>,
     place: Place,
-    is_used: bool,
+    is_used: AtomicBool,
+}
+
+/// A Kubernetes object that was read and not yet put beside the others.
+pub(super) struct Read {
+    name: FullName,
+    place: Place,
+    object: ReadObject,
+}
+
+enum ReadObject {
+    Resource(Kind, Resource),
+    ConfigMap(ConfigMap),
+    Secret(Secret),
+    Ingress(Ingress),
 }
 
 /// What a reference to an API or a policy needs to know of it.
@@ -193,8 +209,6 @@ struct Cluster {
     config_maps: BTreeMap<FullName, ConfigMap>,
     secrets: BTreeMap<FullName, Secret>,
     contexts: BTreeMap<FullName, context::Context>,
-    /// The context that was named first.
-    first_context: Option<FullName>,
     apis: BTreeMap<(Kind, FullName), Known>,
     policies: BTreeMap<FullName, Known>,
     copied: Copied,
@@ -202,16 +216,15 @@ struct Cluster {
 
 /// How much was written out more than once: a small file must not become a large state.
 #[derive(Default)]
-struct Copied(usize);
+struct Copied(AtomicUsize);
 
 impl Copied {
     const MOST: usize = 16 * 1024 * 1024;
 
     /// Counts bytes that stand in a file once and are used once more.
-    fn take(&mut self, bytes: usize, place: &Place, reading: &mut Reading<'_>) -> bool {
-        let before = self.0;
-        self.0 = self.0.saturating_add(bytes);
-        if self.0 <= Self::MOST {
+    fn take(&self, bytes: usize, place: &Place, reading: &mut Reading<'_>) -> bool {
+        let before = self.0.fetch_add(bytes, Ordering::Relaxed);
+        if before.saturating_add(bytes) <= Self::MOST {
             return true;
         }
         if before <= Self::MOST {
@@ -226,126 +239,168 @@ impl Copied {
     }
 }
 
-impl Resources {
-    /// Takes one Kubernetes object: one of ours, or one that is none of our business.
-    pub(super) fn take(&mut self, value: &Value, place: Place, reading: &mut Reading<'_>) {
-        let text = |pointer: &str| {
-            value
-                .pointer(pointer)
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-        };
-        let (version, kind) = (text("/apiVersion"), text("/kind"));
-        let is_ours = version.starts_with(GROUP);
-        let is_wanted = match (version, kind) {
-            ("v1", "ConfigMap" | "Secret") => true,
-            (version, "Ingress") => version.starts_with("networking.k8s.io/"),
-            _ => is_ours,
-        };
-        if !is_wanted {
-            reading.ignore(
-                &place,
-                format!("a Kubernetes {kind}, which a gateway does not have"),
-            );
-            return;
+/// Reads one Kubernetes object: one of ours, or one that is none of our business.
+pub(super) fn take(value: Value, place: Place, reading: &mut Reading<'_>) {
+    let text = |pointer: &str| {
+        value
+            .pointer(pointer)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    };
+    let (version, kind) = (text("/apiVersion"), text("/kind"));
+    let is_ours = version.starts_with(GROUP);
+    let is_wanted = match (version, kind) {
+        ("v1", "ConfigMap" | "Secret") => true,
+        (version, "Ingress") => version.starts_with("networking.k8s.io/"),
+        _ => is_ours,
+    };
+    if !is_wanted {
+        reading.ignore(
+            &place,
+            format!("a Kubernetes {kind}, which a gateway does not have"),
+        );
+        return;
+    }
+    if is_ours && version != VERSION {
+        let message = format!("the version {version} is not known");
+        let fix = format!("write {VERSION}");
+        reading.wrong(&place, "/apiVersion", message, Some(&fix));
+        return;
+    }
+    let Some(name) = full_name(&value, &place, reading) else {
+        return;
+    };
+    let object = match kind {
+        "ConfigMap" if !is_ours => Some(ReadObject::ConfigMap(ConfigMap::read(&value, &place))),
+        "Secret" if !is_ours => Some(ReadObject::Secret(Secret::read(&value, place.clone()))),
+        "Ingress" if !is_ours => {
+            ingress::read(name.clone(), &value, place.clone(), reading).map(ReadObject::Ingress)
         }
-        if is_ours && version != VERSION {
-            let message = format!("the version {version} is not known");
-            let fix = format!("write {VERSION}");
-            reading.wrong(&place, "/apiVersion", message, Some(&fix));
-            return;
-        }
-        let Some(name) = full_name(value, &place, reading) else {
-            return;
-        };
-        match kind {
-            "ConfigMap" if !is_ours => self.config_map(name, value, place, reading),
-            "Secret" if !is_ours => self.secret(name, value, place, reading),
-            "Ingress" if !is_ours => {
-                self.ingresses
-                    .extend(ingress::read(name, value, place, reading));
+        _ => resource(&name, value, &place, reading),
+    };
+    reading.resources.extend(object.map(|object| Read {
+        name,
+        place,
+        object,
+    }));
+}
+
+fn resource(
+    name: &FullName,
+    mut value: Value,
+    place: &Place,
+    reading: &mut Reading<'_>,
+) -> Option<ReadObject> {
+    let kind = value
+        .get("kind")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    let Some(kind) = Kind::named(kind) else {
+        let names = Kind::ALL.map(Kind::as_str);
+        let fix = checks::nearest(kind, &names).map(|nearest| format!("did you mean {nearest}?"));
+        let message = format!("there is no kind {kind:?} in {GROUP}");
+        reading.wrong(place, "/kind", message, fix.as_deref());
+        return None;
+    };
+    let label = |name: &str| {
+        let labels = value.pointer("/metadata/labels");
+        labels.and_then(|labels| labels.get(name)) == Some(&Value::String("true".to_owned()))
+    };
+    let is_template = match kind {
+        Kind::ApiDefinition => label("template"),
+        _ => label("tyk.io/ingress-template"),
+    };
+    let Some(Value::Object(mut spec)) = value.get_mut("spec").map(Value::take) else {
+        reading.wrong(place, "/spec", "the spec is missing", None);
+        return None;
+    };
+    spec.values_mut().for_each(whole_numbers);
+    let resource = Resource {
+        name: name.clone(),
+        spec,
+        place: place.clone(),
+        is_template,
+    };
+    Some(ReadObject::Resource(kind, resource))
+}
+
+/// Kubernetes reads `10.0` as `10`.
+fn whole_numbers(value: &mut Value) {
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    match value {
+        Value::Number(number) => {
+            let float = number.as_f64().filter(|_| number.is_f64());
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "it is whole and below 2^53"
+            )]
+            if let Some(float) = float.filter(|float| float.fract() == 0.0 && float.abs() < EXACT) {
+                *value = Value::from(float as i64);
             }
-            _ => self.resource(kind, name, value, place, reading),
         }
+        Value::Array(items) => items.iter_mut().for_each(whole_numbers),
+        Value::Object(members) => members.values_mut().for_each(whole_numbers),
+        Value::Null | Value::Bool(_) | Value::String(_) => {}
     }
+}
 
-    fn resource(
-        &mut self,
-        kind: &str,
-        name: FullName,
-        value: &Value,
-        place: Place,
-        reading: &mut Reading<'_>,
-    ) {
-        let Some(kind) = Kind::named(kind) else {
-            let names = Kind::ALL.map(Kind::as_str);
-            let fix =
-                checks::nearest(kind, &names).map(|nearest| format!("did you mean {nearest}?"));
-            let message = format!("there is no kind {kind:?} in {GROUP}");
-            reading.wrong(&place, "/kind", message, fix.as_deref());
-            return;
-        };
-        let Some(Value::Object(spec)) = value.get("spec") else {
-            reading.wrong(&place, "/spec", "the spec is missing", None);
-            return;
-        };
-        let label = |name: &str| {
-            let labels = value.pointer("/metadata/labels");
-            labels.and_then(|labels| labels.get(name)) == Some(&Value::String("true".to_owned()))
-        };
-        let is_template = match kind {
-            Kind::ApiDefinition => label("template"),
-            _ => label("tyk.io/ingress-template"),
-        };
-        let resource = Resource {
-            name: name.clone(),
-            spec: spec.clone(),
-            place,
-            is_template,
-        };
-        let others = self.by_kind.entry(kind).or_default();
-        if let Some(first) = others.get(&name) {
-            let first = first.place.clone();
-            twice(kind.as_str(), &name, &first, &resource.place, reading);
-        } else {
-            others.insert(name, resource);
-        }
-    }
-
-    fn config_map(
-        &mut self,
-        name: FullName,
-        value: &Value,
-        place: Place,
-        reading: &mut Reading<'_>,
-    ) {
+impl ConfigMap {
+    fn read(value: &Value, place: &Place) -> Self {
         let data = value.get("data").and_then(Value::as_object);
         let data = data.into_iter().flatten().filter_map(|(key, text)| {
             let text = text.as_str()?;
             Some((key.clone(), text.to_owned()))
         });
-        let config_map = ConfigMap {
+        Self {
             data: data.collect(),
-            place,
-            is_used: false,
-        };
-        let others = &mut self.cluster.config_maps;
-        if let Some(first) = others.get(&name) {
-            let first = first.place.clone();
-            twice("ConfigMap", &name, &first, &config_map.place, reading);
-        } else {
-            others.insert(name, config_map);
+            place: place.clone(),
+            is_used: AtomicBool::new(false),
         }
     }
+}
 
-    fn secret(&mut self, name: FullName, value: &Value, place: Place, reading: &mut Reading<'_>) {
-        let secret = Secret::read(value, place);
-        let others = &mut self.cluster.secrets;
-        if let Some(first) = others.get(&name) {
-            let first = first.place.clone();
-            twice("Secret", &name, &first, &secret.place, reading);
-        } else {
-            others.insert(name, secret);
+impl Resources {
+    /// Puts what was read beside the others, unless one of its kind and name is there.
+    pub(super) fn add(&mut self, read: Read, reading: &mut Reading<'_>) {
+        let Read {
+            name,
+            place,
+            object,
+        } = read;
+        let (kind, first) = match object {
+            ReadObject::Resource(kind, resource) => {
+                let others = self.by_kind.entry(kind).or_default();
+                (
+                    kind.as_str(),
+                    put(others, &name, resource).map(|first| &first.place),
+                )
+            }
+            ReadObject::ConfigMap(config_map) => {
+                let others = &mut self.cluster.config_maps;
+                (
+                    "ConfigMap",
+                    put(others, &name, config_map).map(|first| &first.place),
+                )
+            }
+            ReadObject::Secret(secret) => {
+                let others = &mut self.cluster.secrets;
+                (
+                    "Secret",
+                    put(others, &name, secret).map(|first| &first.place),
+                )
+            }
+            ReadObject::Ingress(ingress) => {
+                self.ingresses.push(ingress);
+                return;
+            }
+        };
+        if let Some(first) = first {
+            reading.wrong(
+                &place,
+                "/metadata/name",
+                format!("the {kind} {name} is described in {} too", first.file),
+                Some("rename one of the two, or remove it"),
+            );
         }
     }
 
@@ -356,11 +411,16 @@ impl Resources {
             mut cluster,
             ingresses,
         } = self;
-        let mut of = |kind: Kind| by_kind.remove(&kind).unwrap_or_default();
-
-        for (name, resource) in of(Kind::OperatorContext) {
+        let contexts = by_kind.remove(&Kind::OperatorContext);
+        for (name, resource) in contexts.unwrap_or_default() {
             context::translate(name, resource, &mut cluster, reading);
         }
+        context::look(
+            by_kind.values().flat_map(BTreeMap::values),
+            &cluster,
+            reading,
+        );
+        let mut of = |kind: Kind| by_kind.remove(&kind).unwrap_or_default();
         let (apis, templates) = apart(of(Kind::ApiDefinition));
         let documents = [
             Kind::TykOasApiDefinition,
@@ -368,7 +428,7 @@ impl Resources {
             Kind::TykMcpProxyDefinition,
         ]
         .map(|kind| (kind, of(kind)));
-        let (documents, document_templates) = read_documents(documents, &mut cluster, reading);
+        let (documents, document_templates) = read_documents(documents, &cluster, reading);
         let policies = of(Kind::SecurityPolicy);
         for (name, api) in &apis {
             cluster.know_api(Kind::ApiDefinition, name, &api.spec, "api_id", "name");
@@ -383,49 +443,40 @@ impl Resources {
             let known = Known::of(name, &policy.spec, "id", "name");
             cluster.policies.insert(name.clone(), known);
         }
-        let mut graphs = graph::Graphs::new(
-            of(Kind::SubGraph),
-            of(Kind::SuperGraph),
-            &mut cluster,
-            reading,
-        );
+        let mut graphs =
+            graph::Graphs::new(of(Kind::SubGraph), of(Kind::SuperGraph), &cluster, reading);
         graphs.link(&apis, &cluster, reading);
 
         for ingress in ingresses {
-            let made = ingress.apis(
-                (&templates, &apis),
-                &document_templates,
-                &mut cluster,
-                reading,
-            );
+            let made = ingress.apis((&templates, &apis), &document_templates, &cluster, reading);
             for api in made {
                 match api {
                     ingress::Api::Classic(api) => {
                         let before = reading.found.len();
-                        api_definition::make(*api, before, &mut graphs, &mut cluster, reading);
+                        api_definition::make(*api, before, &graphs, &cluster, reading);
                     }
                     ingress::Api::Oas(document) => {
-                        document::translate(*document, &mut cluster, reading);
+                        document::translate(*document, &cluster, reading);
                     }
                 }
             }
         }
         for template in templates.into_values() {
-            api_definition::check(&template, &mut cluster, reading);
+            api_definition::check(&template, reading);
             reading.ignore(&template.place, TEMPLATE);
         }
         for template in document_templates.into_values() {
             reading.ignore(&template.resource.place, TEMPLATE);
         }
-        for api in apis.into_values() {
-            api_definition::translate(api, &mut graphs, &mut cluster, reading);
-        }
-        for document in documents {
-            document::translate(document, &mut cluster, reading);
-        }
-        for policy in policies.into_values() {
-            security_policy::translate(policy, &mut cluster, reading);
-        }
+        reading.each(apis.into_values().collect(), |api, reading| {
+            api_definition::translate(api, &graphs, &cluster, reading);
+        });
+        reading.each(documents, |document, reading| {
+            document::translate(document, &cluster, reading);
+        });
+        reading.each(policies.into_values().collect(), |policy, reading| {
+            security_policy::translate(policy, &cluster, reading);
+        });
         portal::check(
             [
                 Kind::ApiDescription,
@@ -433,7 +484,7 @@ impl Resources {
                 Kind::PortalConfig,
             ]
             .map(|kind| (kind, of(kind))),
-            &mut cluster,
+            &cluster,
             reading,
         );
         graphs.finish(reading);
@@ -446,25 +497,29 @@ const TEMPLATE: &str = "a template for Ingress resources, which is not applied i
 /// The documents that are applied, and those that are templates.
 fn read_documents(
     resources: [(Kind, BTreeMap<FullName, Resource>); 3],
-    cluster: &mut Cluster,
+    cluster: &Cluster,
     reading: &mut Reading<'_>,
 ) -> (
     Vec<document::Document>,
     BTreeMap<FullName, document::Document>,
 ) {
+    let resources = resources.into_iter().flat_map(|(kind, resources)| {
+        let resources = resources.into_values();
+        resources.map(move |resource| (kind, resource))
+    });
+    let read = reading.each(resources.collect(), |(kind, resource), reading| {
+        document::read(kind, resource, cluster, reading)
+    });
     let mut documents = Vec::new();
     let mut templates = BTreeMap::new();
-    for (kind, resources) in resources {
-        for (name, resource) in resources {
-            let (place, is_template) = (resource.place.clone(), resource.is_template);
-            match document::read(kind, resource, cluster, reading) {
-                None => {}
-                Some(read) if !is_template => documents.push(read),
-                Some(read) if kind == Kind::TykOasApiDefinition => {
-                    templates.insert(name, read);
-                }
-                Some(_) => reading.ignore(&place, "a template, which is not applied itself"),
-            }
+    for document in read.into_iter().flatten() {
+        if !document.resource.is_template {
+            documents.push(document);
+        } else if document.kind == Kind::TykOasApiDefinition {
+            templates.insert(document.resource.name.clone(), document);
+        } else {
+            let place = &document.resource.place;
+            reading.ignore(place, "a template, which is not applied itself");
         }
     }
     (documents, templates)
@@ -575,7 +630,7 @@ impl Cluster {
 
     fn finish(self, reading: &mut Reading<'_>) {
         for config_map in self.config_maps.into_values() {
-            if !config_map.is_used {
+            if !config_map.is_used.into_inner() {
                 reading.ignore(&config_map.place, "a ConfigMap that no manifest refers to");
             }
         }
@@ -585,13 +640,15 @@ impl Cluster {
     }
 }
 
-fn twice(kind: &str, name: &FullName, first: &Place, second: &Place, reading: &mut Reading<'_>) {
-    reading.wrong(
-        second,
-        "/metadata/name",
-        format!("the {kind} {name} is described in {} too", first.file),
-        Some("rename one of the two, or remove it"),
-    );
+/// The one that has the name already, or none and it is put there.
+fn put<'t, T>(others: &'t mut BTreeMap<FullName, T>, name: &FullName, new: T) -> Option<&'t T> {
+    match others.entry(name.clone()) {
+        Entry::Occupied(first) => Some(first.into_mut()),
+        Entry::Vacant(place) => {
+            place.insert(new);
+            None
+        }
+    }
 }
 
 /// The namespace and name of a Kubernetes object.
@@ -656,17 +713,10 @@ fn is_name(text: &str) -> bool {
             .all(|&byte| is_letter(byte) || matches!(byte, b'-' | b'.'))
 }
 
-/// Names the fields that a kind does not have, and looks at the context that it names.
-fn check_spec(
-    kind: Kind,
-    resource: &Resource,
-    unknown: Unknown,
-    cluster: &mut Cluster,
-    reading: &mut Reading<'_>,
-) {
+/// Names the fields that a kind does not have.
+fn check_spec(kind: Kind, resource: &Resource, unknown: Unknown, reading: &mut Reading<'_>) {
     let Resource { spec, place, .. } = resource;
     fields::check(kind.as_str(), spec, unknown, place, reading);
-    context::look(resource, cluster, reading);
 }
 
 /// Numbers that the resource's schema takes as texts, such as "0.5".

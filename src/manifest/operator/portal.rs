@@ -11,7 +11,7 @@ use super::{
 
 pub(super) fn check(
     resources: [(Kind, BTreeMap<FullName, Resource>); 3],
-    cluster: &mut Cluster,
+    cluster: &Cluster,
     reading: &mut Reading<'_>,
 ) {
     let descriptions: Vec<FullName> = resources
@@ -21,7 +21,7 @@ pub(super) fn check(
         .collect();
     for (kind, resources) in resources {
         for resource in resources.into_values() {
-            check_spec(kind, &resource, Unknown::Refused, cluster, reading);
+            check_spec(kind, &resource, Unknown::Refused, reading);
             let spec = Value::Object(resource.spec.clone());
             match kind {
                 Kind::PortalApiCatalogue => {

@@ -4,7 +4,10 @@
 //!
 //! No value of a Secret is ever part of a message.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::Value;
@@ -23,7 +26,7 @@ pub(super) struct Secret {
     /// By key: base64 as in `data`, or a text as in `stringData`.
     data: BTreeMap<String, Data>,
     pub place: Place,
-    pub is_used: bool,
+    pub is_used: AtomicBool,
 }
 
 enum Data {
@@ -51,7 +54,7 @@ impl Secret {
         Self {
             data,
             place,
-            is_used: false,
+            is_used: AtomicBool::new(false),
         }
     }
 
@@ -78,7 +81,7 @@ impl Secret {
 
     /// A word on a Secret that nobody refers to.
     pub fn finish(self, reading: &mut Reading<'_>) {
-        if self.is_used {
+        if self.is_used.load(Ordering::Relaxed) {
             return;
         }
         reading.ignore(&self.place, "a Secret that no manifest refers to");
@@ -100,7 +103,7 @@ impl Cluster {
     /// it is here and has no private key; else the one that goes by its name, in the server's
     /// configuration or in a file.
     pub(super) fn certificate(
-        &mut self,
+        &self,
         name: &str,
         namespace: &str,
         place: &Place,
@@ -122,10 +125,10 @@ impl Cluster {
             format!("{}-{}", name.namespace, name.name)
         };
         let elsewhere = certificates::reference(&elsewhere);
-        let Some(secret) = self.secrets.get_mut(&name) else {
+        let Some(secret) = self.secrets.get(&name) else {
             return Some(elsewhere);
         };
-        secret.is_used = true;
+        secret.is_used.store(true, Ordering::Relaxed);
         let mut texts = BTreeMap::new();
         for key in [CERTIFICATE, PRIVATE_KEY] {
             match secret.text(key) {
@@ -174,7 +177,7 @@ impl Cluster {
 
     /// A value that a Secret holds. In Git only a placeholder for it may stand.
     pub(super) fn secret_value(
-        &mut self,
+        &self,
         name: &FullName,
         key: &str,
         place: &Place,
@@ -183,13 +186,13 @@ impl Cluster {
     ) -> Option<String> {
         const CURE: &str = "write a reference to the secret into the document itself, such as \
                             ${secret:NAME} or $secret_env.NAME";
-        let Some(secret) = self.secrets.get_mut(name) else {
+        let Some(secret) = self.secrets.get(name) else {
             let message =
                 format!("names the Secret {name}, and without a cluster its value is not known");
             reading.wrong(place, pointer, message, Some(CURE));
             return None;
         };
-        secret.is_used = true;
+        secret.is_used.store(true, Ordering::Relaxed);
         match secret.text(key) {
             Ok(Some(text)) if is_reference(&text) => Some(text),
             Ok(Some(_)) => {

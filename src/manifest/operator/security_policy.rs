@@ -10,10 +10,10 @@ use super::{
 };
 use crate::domain::{diff::push_token, object::Kind};
 
-pub(super) fn translate(resource: Resource, cluster: &mut Cluster, reading: &mut Reading<'_>) {
+pub(super) fn translate(resource: Resource, cluster: &Cluster, reading: &mut Reading<'_>) {
     let before = reading.found.len();
     let kind = Resources::SecurityPolicy;
-    check_spec(kind, &resource, Unknown::Passed, cluster, reading);
+    check_spec(kind, &resource, Unknown::Passed, reading);
     let Resource {
         name,
         mut spec,

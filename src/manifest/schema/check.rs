@@ -1,11 +1,14 @@
 //! A document beside its table: wrong shapes, what is missing, what nobody knows.
 
-use std::{fmt::Write as _, net::IpAddr};
+use std::net::IpAddr;
 
 use serde_json::{Map, Number, Value};
 
 use super::{EXTENSION, Field, Shape, Type, Units};
-use crate::manifest::{Place, Reading, checks, pattern};
+use crate::{
+    domain::way::Way,
+    manifest::{Place, Reading, checks, pattern},
+};
 
 /// What becomes of members that a table does not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,36 +39,6 @@ pub fn check(
         reading,
     };
     walk.value(body, Shape::Object(of), Way::Root(pointer), true);
-}
-
-/// The way to a value. It becomes a pointer only where there is something to say.
-#[derive(Clone, Copy)]
-enum Way<'w> {
-    Root(&'w str),
-    Member(&'w Way<'w>, &'w str),
-    Item(&'w Way<'w>, usize),
-}
-
-impl Way<'_> {
-    fn pointer(&self) -> String {
-        let mut pointer = String::new();
-        self.write(&mut pointer);
-        pointer
-    }
-
-    fn write(&self, pointer: &mut String) {
-        match self {
-            Self::Root(base) => pointer.push_str(base),
-            Self::Member(above, name) => {
-                above.write(pointer);
-                crate::domain::diff::push_token(pointer, name);
-            }
-            Self::Item(above, index) => {
-                above.write(pointer);
-                let _ = write!(pointer, "/{index}");
-            }
-        }
-    }
 }
 
 struct Walk<'p, 'r, 'o> {

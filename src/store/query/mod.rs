@@ -766,12 +766,13 @@ impl Store {
         object: Option<&ObjectKey>,
         until: i64,
     ) -> Result<Vec<ChangeEntry>> {
-        /// The last change of each of the known objects, which `$1` and `$2` bound.
+        /// The last change of each of the known objects, which `$1` and `$2` bound. In the order of
+        /// what was picked: with that of `change` SQLite would walk all of it in its order.
         macro_rules! last_of {
             ($known:literal) => {
                 concat!(
                     $known,
-                    ", picked as materialized (select \
+                    ", picked as materialized (select object, \
                      (select d.run from change d join run e on e.id = d.run \
                      where d.target = $1 and d.object = known.object and d.at <= $2 \
                      and e.node = '' and coalesce(e.finished_at, $2 + 1) <= $2 \
@@ -788,7 +789,7 @@ impl Store {
                      c.at, r.node, r.finished_at, r.trigger, r.status, r.revision, r.pusher \
                      from picked join change c \
                      on c.run = picked.run and c.position = picked.position \
-                     join run r on r.id = c.run order by c.object"
+                     join run r on r.id = c.run order by picked.object"
                 )
             };
         }

@@ -2,54 +2,34 @@
 //! what events are found by, page by page, in constant memory. What is appended meanwhile is left
 //! out.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
-    fmt::Write as _,
-};
+mod rows;
+
+use std::collections::{BTreeMap, VecDeque};
 
 use jiff::Timestamp;
-use serde::Deserialize;
-use serde_json::Value;
-use sqlx::Row as _;
 
+use self::rows::{Beside, Row};
 use super::{
     Head, Store,
-    audit::{listed_in, lists_objects},
     checkpoint::{KeptCheckpoint, STEP, is_kept, size_from, size_of},
     error::Result,
 };
 use crate::domain::{
     audit::{
         checkpoint::VerifierKey,
-        event::{EventType, Opening},
+        event::EventType,
         keys::Keys,
         merkle::{Frontier, Node},
-        verify::{Broken, Filterable, Flaw, Text, Verifier, Written, check_people},
+        verify::{Broken, Flaw, Verifier, Written},
     },
     canonical::Digest,
 };
 
 /// How many events are read at once.
-const PAGE: i64 = 2_000;
+const PAGE: i64 = 1_000;
 
 /// How many checkpoints are read at once.
 const CHECKPOINTS: i64 = 500;
-
-/// The columns that one filters by as one text, because each column that is read has its price: the
-/// time, and of each other column its length in bytes and itself, or `-` where it has nothing.
-macro_rules! shown {
-    ($($column:literal),+) => {
-        concat!(
-            "coalesce(at || '', '-')",
-            $(
-                " || ',' || coalesce(octet_length(", $column, ") || ':' || ", $column, ", '-')",
-            )+
-        )
-    };
-    () => {
-        shown!("type", "actor_kind", "actor_id", "target", "stack", "object", "run")
-    };
-}
 
 /// What is verified, and what it is held against.
 #[derive(Debug, Clone, Default)]
@@ -127,15 +107,6 @@ impl Walk {
 }
 
 type Found<T> = std::result::Result<T, Flaw>;
-
-/// What the database keeps beside the events of a page, by the event that it belongs to.
-struct Beside {
-    nodes: BTreeMap<Node, String>,
-    /// What stands behind commitments, with its place among them.
-    people: BTreeMap<i64, Vec<(i64, Opening)>>,
-    /// The objects that an event is found by.
-    objects: BTreeMap<i64, BTreeSet<String>>,
-}
 
 impl Store {
     /// Walks the whole history, and names the first thing that is wrong, or the end that was found
@@ -262,14 +233,9 @@ impl Store {
                 }
                 continue;
             }
-            let people = match self.openings(first, end).await? {
-                Ok(people) => people,
+            let mut beside = match self.beside(first, end).await? {
+                Ok(beside) => beside,
                 Err(flaw) => return Ok(Err(flaw)),
-            };
-            let mut beside = Beside {
-                nodes: self.nodes_over(first, end).await?,
-                people,
-                objects: self.objects_of(first, end).await?,
             };
             let before = walk.clone();
             // Of a head that was cut, too.
@@ -297,31 +263,20 @@ impl Store {
         end: i64,
         beside: &mut Beside,
     ) -> Result<Found<()>> {
-        let mut passed = 0;
-        on_pool!(self, |pool| {
-            let rows = sqlx::query(concat!(
-                "select sequence, header, payload, previous, hash, ",
-                shown!(),
-                ", pushed from audit_event \
-                 where sequence >= $1 and sequence < $2 order by sequence",
-            ))
-            .bind(first)
-            .bind(end)
-            .fetch_all(pool)
-            .await?;
-            for row in &rows {
-                passed += 1;
-                if let Err(flaw) = self.pass_checkpoints(walk).await? {
-                    return Ok(Err(flaw));
-                }
-                let expected = walk.next();
-                let row = row_of(row).unwrap_or_else(|_| Row::unreadable(expected));
-                if let Err(flaw) = walk.pass_event(&row, beside) {
-                    return Ok(Err(flaw));
-                }
+        let page = self.event_texts(first, end).await?;
+        let mut events = page.as_slice();
+        while !events.is_empty() {
+            if let Err(flaw) = self.pass_checkpoints(walk).await? {
+                return Ok(Err(flaw));
             }
-        });
-        if passed < end - first {
+            let Some(row) = Row::read(&mut events) else {
+                return Ok(broken(walk.next(), "has a column that cannot be read"));
+            };
+            if let Err(flaw) = walk.pass_event(&row, beside) {
+                return Ok(Err(flaw));
+            }
+        }
+        if walk.next() < end {
             return Ok(broken(walk.next(), "missing: it was removed"));
         }
         Ok(beside.people.keys().next().map_or(Ok(()), |sequence| {
@@ -489,63 +444,6 @@ impl Store {
         }
         Ok(())
     }
-
-    /// What stands behind the commitments of these events, with its place among them.
-    async fn openings(
-        &self,
-        first: i64,
-        end: i64,
-    ) -> Result<Found<BTreeMap<i64, Vec<(i64, Opening)>>>> {
-        let mut people: BTreeMap<i64, Vec<(i64, Opening)>> = BTreeMap::new();
-        on_pool!(self, |pool| {
-            let rows = sqlx::query(
-                "select sequence, position, commitment, salt, value from audit_person \
-                 where sequence >= $1 and sequence < $2",
-            )
-            .bind(first)
-            .bind(end)
-            .fetch_all(pool)
-            .await?;
-            for row in &rows {
-                let sequence: i64 = row.try_get(0)?;
-                let opening = || -> Option<(i64, Opening)> {
-                    Some((
-                        row.try_get(1).ok()?,
-                        Opening {
-                            commitment: row.try_get::<&str, _>(2).ok()?.parse().ok()?,
-                            salt: row.try_get::<&[u8], _>(3).ok()?.try_into().ok()?,
-                            value: row.try_get(4).ok()?,
-                        },
-                    ))
-                };
-                let Some(opening) = opening() else {
-                    let what = "a person's name does not match its commitment";
-                    return Ok(broken(sequence, what));
-                };
-                people.entry(sequence).or_default().push(opening);
-            }
-        });
-        Ok(Ok(people))
-    }
-
-    /// The objects that these events are found by; "" stands for one that cannot be read.
-    async fn objects_of(&self, first: i64, end: i64) -> Result<BTreeMap<i64, BTreeSet<String>>> {
-        let mut objects: BTreeMap<i64, BTreeSet<String>> = BTreeMap::new();
-        on_pool!(self, |pool| {
-            let rows = sqlx::query(
-                "select sequence, object from audit_object where sequence >= $1 and sequence < $2",
-            )
-            .bind(first)
-            .bind(end)
-            .fetch_all(pool)
-            .await?;
-            for row in &rows {
-                let object = row.try_get(1).unwrap_or_default();
-                objects.entry(row.try_get(0)?).or_default().insert(object);
-            }
-        });
-        Ok(objects)
-    }
 }
 
 /// What is left of an event.
@@ -555,52 +453,6 @@ struct Leaf {
     hash: String,
     header: Option<String>,
     payload: Option<String>,
-}
-
-/// A row of the history as it is, down to the last column.
-struct Row<'row> {
-    sequence: i64,
-    header: &'row str,
-    payload: &'row str,
-    previous: &'row str,
-    hash: &'row str,
-    /// The columns that one filters by, as [`shown!`] puts them together.
-    shown: &'row str,
-    /// The commit that it is found by.
-    pushed: Option<&'row str>,
-}
-
-impl Row<'_> {
-    /// What gives no hash.
-    fn unreadable(sequence: i64) -> Self {
-        Self {
-            sequence,
-            header: "",
-            payload: "",
-            previous: "",
-            hash: "",
-            shown: "",
-            pushed: None,
-        }
-    }
-}
-
-fn row_of<'row, R>(row: &'row R) -> sqlx::Result<Row<'row>>
-where
-    R: sqlx::Row,
-    usize: sqlx::ColumnIndex<R>,
-    i64: sqlx::Decode<'row, R::Database> + sqlx::Type<R::Database>,
-    &'row str: sqlx::Decode<'row, R::Database> + sqlx::Type<R::Database>,
-{
-    Ok(Row {
-        sequence: row.try_get(0)?,
-        header: row.try_get(1)?,
-        payload: row.try_get(2)?,
-        previous: row.try_get(3)?,
-        hash: row.try_get(4)?,
-        shown: row.try_get(5)?,
-        pushed: row.try_get(6)?,
-    })
 }
 
 impl Walk {
@@ -653,26 +505,8 @@ impl Walk {
 
     fn pass_event(&mut self, row: &Row<'_>, beside: &mut Beside) -> Found<()> {
         self.pass_kept()?;
-        let sequence = row.sequence;
-        let (Ok(previous), Ok(hash)) = (row.previous.parse(), row.hash.parse()) else {
-            return broken(sequence, "has a hash that cannot be read");
-        };
-        let header = self.verifier.check_written(&Written {
-            sequence,
-            header: row.header,
-            payload: row.payload,
-            previous,
-            hash,
-        })?;
-        if !shows(row, &header) {
-            let what = "is shown as something else than its header says: a column was altered";
-            return broken(sequence, what);
-        }
-        let objects = beside.objects.remove(&sequence).unwrap_or_default();
-        check_ways(row, &header, &objects).map_err(|what| Broken { sequence, what })?;
-        if let Some(openings) = beside.people.remove(&sequence) {
-            check_openings(sequence, row.payload, &openings)?;
-        }
+        let sequence = self.next();
+        let (hash, header) = row.check(&mut self.verifier, beside)?;
         if header.event_type.0 == EventType::SigningKeyNamed.as_str() {
             self.keys
                 .name(row.payload)
@@ -758,92 +592,6 @@ fn compare(size: u64, root: Digest, frontier: &Frontier) -> Found<()> {
         size,
         what: "the history had other events then: it was rewritten".to_owned(),
     })
-}
-
-/// Whether the columns that one filters by say what the header says.
-fn shows(row: &Row<'_>, header: &Filterable<'_>) -> bool {
-    let mut expected = header.at.to_string();
-    for text in [
-        Some(&header.event_type),
-        Some(&header.actor.kind),
-        Some(&header.actor.id),
-        header.target.as_ref(),
-        header.stack.as_ref(),
-        header.object.as_ref(),
-        header.run.as_ref(),
-    ] {
-        let _ = match text {
-            Some(Text(text)) => write!(expected, ",{}:{text}", text.len()),
-            None => write!(expected, ",-"),
-        };
-    }
-    row.shown == expected
-}
-
-/// Whether an event is found by what its payload says, and by nothing else.
-fn check_ways(
-    row: &Row<'_>,
-    header: &Filterable<'_>,
-    objects: &BTreeSet<String>,
-) -> std::result::Result<(), String> {
-    #[derive(Default, Deserialize)]
-    struct Delivery<'text> {
-        #[serde(borrow, default)]
-        after: Option<Text<'text>>,
-    }
-    let event_type = &*header.event_type.0;
-    let delivery: Delivery<'_> = if event_type.starts_with("delivery.") {
-        serde_json::from_str(row.payload).unwrap_or_default()
-    } else {
-        Delivery::default()
-    };
-    if row.pushed != delivery.after.as_ref().map(|after| &*after.0) {
-        return Err("is found by another commit than it names: a column was altered".to_owned());
-    }
-    let listed = if lists_objects(event_type) {
-        let payload: Value = serde_json::from_str(row.payload).unwrap_or_default();
-        listed_in(&payload)
-    } else {
-        BTreeSet::new()
-    };
-    if let Some(object) = objects.difference(&listed).next() {
-        return Err(format!(
-            "is found by {object:?}, which it does not list: a row of audit_object was altered"
-        ));
-    }
-    // Those with a NUL in them are passed over by the migration that made the first rows.
-    if let Some(object) = listed.difference(objects).next()
-        && !row.payload.contains("\\u0000")
-    {
-        return Err(format!(
-            "lists {object} and is not found by it: a row of audit_object was removed"
-        ));
-    }
-    Ok(())
-}
-
-fn check_openings(
-    sequence: i64,
-    payload: &str,
-    openings: &[(i64, Opening)],
-) -> std::result::Result<(), Broken> {
-    #[derive(Deserialize)]
-    struct Payload {
-        #[serde(default)]
-        people: Vec<Named>,
-    }
-    #[derive(Deserialize)]
-    struct Named {
-        person: Digest,
-    }
-    let people = serde_json::from_str::<Payload>(payload).map_or(Vec::new(), |read| read.people);
-    for (position, opening) in openings {
-        let place = usize::try_from(*position).ok();
-        let named = place.and_then(|place| people.get(place));
-        let is_named = named.is_some_and(|named| named.person == opening.commitment);
-        check_people(sequence, [opening], |_| is_named)?;
-    }
-    Ok(())
 }
 
 fn broken<T>(sequence: i64, what: &str) -> Found<T> {

@@ -1,0 +1,379 @@
+//! What a page of the history consists of: its events down to the last column, and what stands beside
+//! them; and whether the one says what the other does.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Deserialize;
+use serde_json::Value;
+use sqlx::Row as _;
+
+use super::{Found, broken};
+use crate::{
+    domain::{
+        audit::{
+            event::Opening,
+            merkle::Node,
+            verify::{Broken, Filterable, Text, Verifier, Written, check_people},
+        },
+        canonical::Digest,
+    },
+    store::{
+        Store,
+        audit::{listed_in, lists_objects},
+        error::Result,
+    },
+};
+
+/// The events of a page as one text, because every row and every column that a database hands over
+/// has its price: of each event its number and its time, and of each other column its length in
+/// bytes, a colon and the column itself. What has nothing in it has no length.
+macro_rules! events {
+    ($($column:literal),+) => {
+        concat!(
+            "select string_agg(event, '') from (select concat(sequence, ',', at, ','",
+            $(", octet_length(", $column, "), ':', ", $column,)+
+            ") as event from audit_event \
+             where sequence >= $1 and sequence < $2 order by sequence) as events"
+        )
+    };
+}
+
+/// The columns in the order in which [`Row::read`] takes them.
+const EVENTS: &str = events!(
+    "type",
+    "actor_kind",
+    "actor_id",
+    "target",
+    "stack",
+    "object",
+    "run",
+    "pushed",
+    "previous",
+    "hash",
+    "header",
+    "payload"
+);
+
+/// A row of the history as it is, down to the last column.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Row<'row> {
+    sequence: i64,
+    at: Option<i64>,
+    /// The columns that one filters by: the type, the actor's kind and id, the target, the stack,
+    /// the object and the run.
+    shown: [Option<&'row str>; 7],
+    /// The commit that it is found by.
+    pushed: Option<&'row str>,
+    previous: &'row str,
+    hash: &'row str,
+    header: &'row str,
+    pub payload: &'row str,
+}
+
+impl<'row> Row<'row> {
+    /// Takes the first of some events, as [`EVENTS`] puts them together.
+    pub fn read(events: &mut &'row [u8]) -> Option<Self> {
+        let sequence = number(events, b',')??;
+        let at = number(events, b',')?;
+        let mut shown = [None; 7];
+        for text in &mut shown {
+            *text = column(events)?;
+        }
+        Some(Self {
+            sequence,
+            at,
+            shown,
+            pushed: column(events)?,
+            previous: column(events)??,
+            hash: column(events)??,
+            header: column(events)??,
+            payload: column(events)??,
+        })
+    }
+
+    /// Checks the next event, and what stands beside it. Its hash, and what its header says.
+    pub fn check(
+        &self,
+        verifier: &mut Verifier,
+        beside: &mut Beside,
+    ) -> Found<(Digest, Filterable<'row>)> {
+        let sequence = self.sequence;
+        let (Ok(previous), Ok(hash)) = (self.previous.parse(), self.hash.parse()) else {
+            return broken(sequence, "has a hash that cannot be read");
+        };
+        let header = verifier.check_written(&Written {
+            sequence,
+            header: self.header,
+            payload: self.payload,
+            previous,
+            hash,
+        })?;
+        if !self.shows(&header) {
+            let what = "is shown as something else than its header says: a column was altered";
+            return broken(sequence, what);
+        }
+        let objects = beside.objects.remove(&sequence).unwrap_or_default();
+        self.check_ways(&header, &objects)
+            .map_err(|what| Broken { sequence, what })?;
+        if let Some(openings) = beside.people.remove(&sequence) {
+            check_openings(sequence, self.payload, &openings)?;
+        }
+        Ok((hash, header))
+    }
+
+    /// Whether the columns that one filters by say what the header says.
+    fn shows(&self, header: &Filterable<'_>) -> bool {
+        let said = [
+            Some(&header.event_type),
+            Some(&header.actor.kind),
+            Some(&header.actor.id),
+            header.target.as_ref(),
+            header.stack.as_ref(),
+            header.object.as_ref(),
+            header.run.as_ref(),
+        ];
+        self.at == Some(header.at) && self.shown == said.map(|text| text.map(|Text(text)| &**text))
+    }
+
+    /// Whether an event is found by what its payload says, and by nothing else.
+    fn check_ways(
+        &self,
+        header: &Filterable<'_>,
+        objects: &BTreeSet<String>,
+    ) -> std::result::Result<(), String> {
+        #[derive(Default, Deserialize)]
+        struct Delivery<'text> {
+            #[serde(borrow, default)]
+            after: Option<Text<'text>>,
+        }
+        let event_type = &*header.event_type.0;
+        let delivery: Delivery<'_> = if event_type.starts_with("delivery.") {
+            serde_json::from_str(self.payload).unwrap_or_default()
+        } else {
+            Delivery::default()
+        };
+        if self.pushed != delivery.after.as_ref().map(|after| &*after.0) {
+            return Err(
+                "is found by another commit than it names: a column was altered".to_owned(),
+            );
+        }
+        let listed = if lists_objects(event_type) {
+            let payload: Value = serde_json::from_str(self.payload).unwrap_or_default();
+            listed_in(&payload)
+        } else {
+            BTreeSet::new()
+        };
+        if let Some(object) = objects.difference(&listed).next() {
+            return Err(format!(
+                "is found by {object:?}, which it does not list: a row of audit_object was altered"
+            ));
+        }
+        // Those with a NUL in them are passed over by the migration that made the first rows.
+        if let Some(object) = listed.difference(objects).next()
+            && !self.payload.contains("\\u0000")
+        {
+            return Err(format!(
+                "lists {object} and is not found by it: a row of audit_object was removed"
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// A column, which may have nothing in it.
+fn column<'row>(events: &mut &'row [u8]) -> Option<Option<&'row str>> {
+    let Some(length) = number(events, b':')? else {
+        return Some(None);
+    };
+    let (text, rest) = events.split_at_checked(usize::try_from(length).ok()?)?;
+    *events = rest;
+    std::str::from_utf8(text).ok().map(Some)
+}
+
+/// A number up to the byte that ends it, or nothing.
+fn number(events: &mut &[u8], end: u8) -> Option<Option<i64>> {
+    let length = events.iter().position(|byte| *byte == end)?;
+    let (digits, rest) = events.split_at(length);
+    *events = &rest[1..];
+    if digits.is_empty() {
+        return Some(None);
+    }
+    std::str::from_utf8(digits).ok()?.parse().ok().map(Some)
+}
+
+/// What the database keeps beside the events of a page, by the event that it belongs to.
+pub(super) struct Beside {
+    pub nodes: BTreeMap<Node, String>,
+    /// What stands behind commitments, with its place among them.
+    pub people: BTreeMap<i64, Vec<(i64, Opening)>>,
+    /// The objects that an event is found by.
+    objects: BTreeMap<i64, BTreeSet<String>>,
+}
+
+impl Store {
+    /// The events of a page, for [`Row::read`]. As bytes, because what was put into them may be no
+    /// text.
+    pub(super) async fn event_texts(&self, first: i64, end: i64) -> Result<Vec<u8>> {
+        let page: Option<Vec<u8>> = on_pool!(self, |pool| {
+            let page = sqlx::query(EVENTS).bind(first).bind(end);
+            page.fetch_one(pool).await?.try_get_unchecked(0)?
+        });
+        Ok(page.unwrap_or_default())
+    }
+
+    /// What stands beside these events.
+    pub(super) async fn beside(&self, first: i64, end: i64) -> Result<Found<Beside>> {
+        let people = match self.openings(first, end).await? {
+            Ok(people) => people,
+            Err(flaw) => return Ok(Err(flaw)),
+        };
+        Ok(Ok(Beside {
+            nodes: self.nodes_over(first, end).await?,
+            people,
+            objects: self.objects_of(first, end).await?,
+        }))
+    }
+
+    /// What stands behind the commitments of these events, with its place among them.
+    async fn openings(
+        &self,
+        first: i64,
+        end: i64,
+    ) -> Result<Found<BTreeMap<i64, Vec<(i64, Opening)>>>> {
+        let mut people: BTreeMap<i64, Vec<(i64, Opening)>> = BTreeMap::new();
+        on_pool!(self, |pool| {
+            let rows = sqlx::query(
+                "select sequence, position, commitment, salt, value from audit_person \
+                 where sequence >= $1 and sequence < $2",
+            )
+            .bind(first)
+            .bind(end)
+            .fetch_all(pool)
+            .await?;
+            for row in &rows {
+                let sequence: i64 = row.try_get(0)?;
+                let opening = || -> Option<(i64, Opening)> {
+                    Some((
+                        row.try_get(1).ok()?,
+                        Opening {
+                            commitment: row.try_get::<&str, _>(2).ok()?.parse().ok()?,
+                            salt: row.try_get::<&[u8], _>(3).ok()?.try_into().ok()?,
+                            value: row.try_get(4).ok()?,
+                        },
+                    ))
+                };
+                let Some(opening) = opening() else {
+                    let what = "a person's name does not match its commitment";
+                    return Ok(broken(sequence, what));
+                };
+                people.entry(sequence).or_default().push(opening);
+            }
+        });
+        Ok(Ok(people))
+    }
+
+    /// The objects that these events are found by; "" stands for one that cannot be read.
+    async fn objects_of(&self, first: i64, end: i64) -> Result<BTreeMap<i64, BTreeSet<String>>> {
+        let mut objects: BTreeMap<i64, BTreeSet<String>> = BTreeMap::new();
+        on_pool!(self, |pool| {
+            let rows = sqlx::query(
+                "select sequence, object from audit_object where sequence >= $1 and sequence < $2",
+            )
+            .bind(first)
+            .bind(end)
+            .fetch_all(pool)
+            .await?;
+            for row in &rows {
+                let object = row.try_get(1).unwrap_or_default();
+                objects.entry(row.try_get(0)?).or_default().insert(object);
+            }
+        });
+        Ok(objects)
+    }
+}
+
+fn check_openings(
+    sequence: i64,
+    payload: &str,
+    openings: &[(i64, Opening)],
+) -> std::result::Result<(), Broken> {
+    #[derive(Deserialize)]
+    struct Payload {
+        #[serde(default)]
+        people: Vec<Named>,
+    }
+    #[derive(Deserialize)]
+    struct Named {
+        person: Digest,
+    }
+    let people = serde_json::from_str::<Payload>(payload).map_or(Vec::new(), |read| read.people);
+    for (position, opening) in openings {
+        let place = usize::try_from(*position).ok();
+        let named = place.and_then(|place| people.get(place));
+        let is_named = named.is_some_and(|named| named.person == opening.commitment);
+        check_people(sequence, [opening], |_| is_named)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn texts(row: &Row<'_>) -> Vec<u8> {
+        let mut written = format!("{},", row.sequence);
+        if let Some(at) = row.at {
+            written.push_str(&at.to_string());
+        }
+        written.push(',');
+        let shown = row.shown.into_iter().chain([row.pushed]);
+        let others = [row.previous, row.hash, row.header, row.payload].map(Some);
+        for text in shown.chain(others) {
+            match text {
+                Some(text) => written.push_str(&format!("{}:{text}", text.len())),
+                None => written.push(':'),
+            }
+        }
+        written.into_bytes()
+    }
+
+    fn column() -> impl Strategy<Value = Option<String>> {
+        proptest::option::of("[a-z:,0-9é\0]{0,12}")
+    }
+
+    proptest! {
+        #[test]
+        fn rows_are_told_apart_whatever_their_columns_say(
+            sequence in 0..i64::MAX,
+            at in proptest::option::of(any::<i64>()),
+            shown in proptest::array::uniform7(column()),
+            pushed in column(),
+            others in proptest::array::uniform4("[a-z:,0-9é\0]{0,12}"),
+        ) {
+            let row = Row {
+                sequence,
+                at,
+                shown: shown.each_ref().map(Option::as_deref),
+                pushed: pushed.as_deref(),
+                previous: &others[0],
+                hash: &others[1],
+                header: &others[2],
+                payload: &others[3],
+            };
+            let page = [texts(&row), texts(&row)].concat();
+            let mut left = page.as_slice();
+            prop_assert_eq!(Row::read(&mut left), Some(Row { ..row }));
+            let mut again = left;
+            prop_assert!(Row::read(&mut again).is_some_and(|again| again.payload == others[3]));
+            prop_assert!(again.is_empty());
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes in "[0-9:,a]{0,60}") {
+            let mut left = bytes.as_bytes();
+            while !left.is_empty() && Row::read(&mut left).is_some() {}
+        }
+    }
+}
