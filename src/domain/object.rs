@@ -5,6 +5,8 @@ use std::{collections::BTreeMap, fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::way::at;
+
 /// The kinds of objects. A Streams API is an OAS document with an extension, so it is an OAS API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
@@ -161,8 +163,8 @@ impl Object {
             Kind::Certificate | Kind::Policy => None,
             Kind::ClassicApi => Some(Route::of_classic(&self.body)),
             Kind::OasApi | Kind::McpProxy => {
-                let server = self.body.pointer("/x-tyk-api-gateway/server")?;
-                let domain_on = server.pointer("/customDomain/enabled") == Some(&Value::Bool(true));
+                let server = at(&self.body, "/x-tyk-api-gateway/server")?;
+                let domain_on = at(server, "/customDomain/enabled") == Some(&Value::Bool(true));
                 let domain = if domain_on {
                     text_at(server, "/customDomain/name")
                 } else {
@@ -186,14 +188,14 @@ impl Object {
         match self.key.kind {
             Kind::Certificate | Kind::Policy => Vec::new(),
             Kind::ClassicApi => classic_children(&self.body),
-            Kind::OasApi | Kind::McpProxy => self
-                .body
-                .pointer("/x-tyk-api-gateway/info/versioning/versions")
-                .and_then(Value::as_array)
-                .into_iter()
-                .flatten()
-                .filter_map(|version| version.get("id")?.as_str())
-                .collect(),
+            Kind::OasApi | Kind::McpProxy => {
+                at(&self.body, "/x-tyk-api-gateway/info/versioning/versions")
+                    .and_then(Value::as_array)
+                    .into_iter()
+                    .flatten()
+                    .filter_map(|version| version.get("id")?.as_str())
+                    .collect()
+            }
         }
     }
 }
@@ -211,7 +213,7 @@ pub fn grants_of(policy: &Value) -> Vec<&str> {
 
 /// The ids of the APIs that a classic definition (or a projection) lists as its versions.
 pub fn classic_children(body: &Value) -> Vec<&str> {
-    body.pointer("/definition/versions")
+    at(body, "/definition/versions")
         .and_then(Value::as_object)
         .into_iter()
         .flatten()
@@ -257,7 +259,7 @@ impl fmt::Display for Route {
 }
 
 fn text_at<'a>(body: &'a Value, pointer: &str) -> &'a str {
-    body.pointer(pointer)
+    at(body, pointer)
         .and_then(Value::as_str)
         .unwrap_or_default()
 }

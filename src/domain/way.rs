@@ -3,6 +3,8 @@
 
 use std::fmt::Write as _;
 
+use serde_json::Value;
+
 use super::diff::push_token;
 
 #[derive(Clone, Copy)]
@@ -45,4 +47,15 @@ impl Way<'_> {
             _ => false,
         }
     }
+}
+
+/// What stands at a pointer that has nothing escaped in it. Copies no part of the pointer, as
+/// `Value::pointer` does.
+pub fn at<'v>(value: &'v Value, pointer: &str) -> Option<&'v Value> {
+    let mut tokens = pointer.split('/').skip(1);
+    tokens.try_fold(value, |value, token| match value {
+        Value::Object(members) => members.get(token),
+        Value::Array(items) => items.get(token.parse::<usize>().ok()?),
+        _ => None,
+    })
 }

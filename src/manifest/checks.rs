@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{Place, Reading};
-use crate::domain::{object::Kind, secrets};
+use crate::domain::{object::Kind, secrets, way::at};
 
 /// The longest id that a gateway can store: it names its file `<id>-oas.json`, and a file's name has
 /// 255 bytes at most. With a longer one its disk refuses, after it took one file of two.
@@ -145,17 +145,6 @@ fn may_be_shown(text: &str, pointer: &str) -> bool {
 /// Whether a text has a place for a value that is put in after the checks.
 pub(super) fn is_filled_in_later(text: &str) -> bool {
     text.contains("${secret:") || text.contains("${values.")
-}
-
-/// What stands at a pointer that has nothing escaped in it. Most checks begin with it, and it copies
-/// no part of the pointer.
-pub(super) fn at<'v>(value: &'v Value, pointer: &str) -> Option<&'v Value> {
-    let mut tokens = pointer.split('/').skip(1);
-    tokens.try_fold(value, |value, token| match value {
-        Value::Object(members) => members.get(token),
-        Value::Array(items) => items.get(token.parse::<usize>().ok()?),
-        _ => None,
-    })
 }
 
 /// The text at a pointer; a missing, empty or other value is named.

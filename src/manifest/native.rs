@@ -6,13 +6,16 @@ use serde_json::{Value, json};
 
 use super::{
     Place, Reading,
-    checks::{self, at, id_problem, is_database_id, listen_path_problem},
+    checks::{self, id_problem, is_database_id, listen_path_problem},
     draft::Draft,
     rules,
     schema::{self, Unknown},
     upstream,
 };
-use crate::domain::object::{Kind, Object, ObjectKey};
+use crate::domain::{
+    object::{Kind, Object, ObjectKey},
+    way::at,
+};
 
 const EXTENSION: &str = "x-tyk-api-gateway";
 

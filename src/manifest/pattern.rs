@@ -52,10 +52,10 @@ pub(super) fn fault(pattern: &str) -> Option<String> {
     }
 }
 
-/// Most are paths without anything special in them, and need no parser.
+/// Most are paths with nothing special in them but groups of anything, and need no parser.
 fn is_plain(pattern: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-_.".contains(&byte);
-    pattern.bytes().all(is_plain)
+    pattern.split("(.*)").all(|part| part.bytes().all(is_plain))
 }
 
 /// The same for a path of the gateway, in which `{name}` stands for one part and `/*` for any.

@@ -5,11 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
-use super::{
-    Keyless, Place, Reading,
-    checks::{self, at},
-};
-use crate::domain::diff::push_token;
+use super::{Keyless, Place, Reading, checks};
+use crate::domain::{diff::push_token, way::at};
 
 const EXTENSION: &str = "/x-tyk-api-gateway";
 const METHODS: &[&str] = &[

@@ -3,8 +3,8 @@
 
 use serde_json::Value;
 
-use super::{Place, Reading, checks::at};
-use crate::domain::reference::may_refer;
+use super::{Place, Reading};
+use crate::domain::{reference::may_refer, way::at};
 
 const TARGET: &str = "/proxy/target_url";
 

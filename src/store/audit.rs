@@ -1,7 +1,10 @@
 //! The history: appended to inside the transaction of what it tells of, read in pages, walked to
 //! be verified. Nothing here changes or removes an event, and the database refuses it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use serde_json::Value;
 use sqlx::QueryBuilder;
@@ -260,50 +263,98 @@ impl Store {
     }
 }
 
+/// Where the history ended after this process appended last, and whether it still ended there when
+/// the process came back: then nobody else appends, and the head need not be asked for.
+#[derive(Default)]
+pub(super) struct LastAppend(Mutex<Option<(Head, bool)>>);
+
+impl LastAppend {
+    fn state(&self) -> MutexGuard<'_, Option<(Head, bool)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where the history probably ends.
+    fn guess(&self) -> Option<Head> {
+        self.state()
+            .and_then(|(head, is_alone)| is_alone.then_some(head))
+    }
+
+    fn went(&self, from: Head, to: Head) {
+        let mut state = self.state();
+        let is_alone = state.is_some_and(|(last, _)| last == from);
+        *state = Some((to, is_alone));
+    }
+}
+
 /// Appends events as the last thing of a transaction: the head's row is what all writers of the
 /// history wait for, so nothing else may be waited for while it is held.
 pub(super) async fn append(tx: &mut Tx, events: &[NewEvent]) -> Result<()> {
     if events.is_empty() {
         return Ok(());
     }
-    let people = events.iter().map(|event| event.people.len()).sum();
-    let mut salts = salts(people).into_iter();
-
+    if let Tx::Postgres(_, last) = tx
+        && let Some(head) = last.guess()
+        && append_to(tx, events, head).await?
+    {
+        return Ok(());
+    }
     let sql = locking!(tx, "select size, hash from audit_head where id = 1");
     let (size, hash): (i64, String) = on_tx!(tx, |connection| {
         sqlx::query_as(sql).fetch_one(connection).await?
     });
-    let mut previous: Digest = parse("hash", &hash)?;
-    let mut sequence = size;
+    let hash = parse("hash", &hash)?;
+    if append_to(tx, events, Head { size, hash }).await? {
+        Ok(())
+    } else {
+        Err(unreadable("head of the history", &size.to_string()))
+    }
+}
+
+/// Appends events to a history that ends here. Whether it does: if not, nothing was done.
+async fn append_to(tx: &mut Tx, events: &[NewEvent], head: Head) -> Result<bool> {
+    let people = events.iter().map(|event| event.people.len()).sum();
+    let mut salts = salts(people).into_iter();
+    let mut end = head;
     let mut sealed = Vec::with_capacity(events.len());
     for event in events {
-        let event = seal(event, sequence, previous, || {
+        let event = seal(event, end.size, end.hash, || {
             salts.next().expect("there is a salt for every person")
         });
-        previous = event.hash;
-        sequence += 1;
+        end = Head {
+            size: end.size + 1,
+            hash: event.hash,
+        };
         sealed.push(event);
     }
 
-    make_room(tx, size, sequence).await?;
-    insert_events(tx, &sealed, sequence, previous).await?;
+    make_room(tx, head.size, end.size).await?;
+    if !insert_events(tx, &sealed, head, end).await? {
+        return Ok(false);
+    }
     insert_people(tx, &sealed).await?;
-    insert_objects(tx, events, size).await
+    insert_objects(tx, events, head.size).await?;
+    if let Tx::Postgres(_, last) = tx {
+        last.went(head, end);
+    }
+    Ok(true)
 }
 
-/// Adds the events, and makes the last of them the head of the history.
-async fn insert_events(tx: &mut Tx, events: &[Event], size: i64, hash: Digest) -> Result<()> {
+/// Adds the events, and makes the last of them the head of the history. Whether the history ends
+/// where they begin: if not, nothing was done.
+async fn insert_events(tx: &mut Tx, events: &[Event], head: Head, end: Head) -> Result<bool> {
     match tx {
-        // In one statement, because each is a way to the server and back; its insert comes before
-        // its update, which counts what was inserted.
-        Tx::Postgres(transaction) => {
+        // In one statement, because each is a way to the server and back: it waits for the head,
+        // compares it, inserts, and moves the head when it was inserted.
+        Tx::Postgres(transaction, _) => {
             let texts = |of: fn(&Event) -> String| events.iter().map(of).collect::<Vec<_>>();
-            sqlx::query(
-                "with appended as ( \
+            let done = sqlx::query(
+                "with head as ( \
+                 select 1 from audit_head where id = 1 and size = $6 and hash = $7 for update), \
+                 appended as ( \
                  insert into audit_event (sequence, header, payload, previous, hash) \
                  select * from unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[]) \
-                 returning 1) \
-                 update audit_head set size = $6, hash = $7 \
+                 where exists (select 1 from head) returning 1) \
+                 update audit_head set size = $8, hash = $9 \
                  where id = 1 and (select count(*) from appended) > 0",
             )
             .bind(events.iter().map(|event| event.sequence).collect::<Vec<_>>())
@@ -311,10 +362,13 @@ async fn insert_events(tx: &mut Tx, events: &[Event], size: i64, hash: Digest) -
             .bind(texts(|event| event.payload.clone()))
             .bind(texts(|event| event.previous.to_string()))
             .bind(texts(|event| event.hash.to_string()))
-            .bind(size)
-            .bind(hash.to_string())
+            .bind(head.size)
+            .bind(head.hash.to_string())
+            .bind(end.size)
+            .bind(end.hash.to_string())
             .execute(&mut **transaction)
             .await?;
+            return Ok(done.rows_affected() == 1);
         }
         Tx::Sqlite(transaction) => {
             for chunk in events.chunks(BATCH) {
@@ -328,20 +382,17 @@ async fn insert_events(tx: &mut Tx, events: &[Event], size: i64, hash: Digest) -
                         .push_bind(event.previous.to_string())
                         .push_bind(event.hash.to_string());
                 });
-                insert
-                    .build()
-                    .persistent(is_frequent(chunk.len()))
-                    .execute(&mut **transaction)
-                    .await?;
+                let query = insert.build().persistent(is_frequent(chunk.len()));
+                query.execute(&mut **transaction).await?;
             }
             sqlx::query("update audit_head set size = $1, hash = $2 where id = 1")
-                .bind(size)
-                .bind(hash.to_string())
+                .bind(end.size)
+                .bind(end.hash.to_string())
                 .execute(&mut **transaction)
                 .await?;
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Whether a statement of so many rows comes so often that it is kept prepared.

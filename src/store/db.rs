@@ -1,7 +1,7 @@
 //! The two databases, and the macros that let one text serve both. Opens and migrates them; knows
 //! no table.
 
-use std::{fmt, fs, io, path::Path, str::FromStr, time::Duration};
+use std::{fmt, fs, io, path::Path, str::FromStr, sync::Arc, time::Duration};
 
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::{
@@ -13,6 +13,7 @@ use sqlx::{
 };
 
 use super::{
+    audit::LastAppend,
     error::{Error, Result},
     migrate::{check_version, may_serve},
 };
@@ -35,6 +36,7 @@ pub(super) const TRIES: u32 = 5;
 #[derive(Clone)]
 pub struct Store {
     pub(super) db: Db,
+    last_append: Arc<LastAppend>,
 }
 
 #[derive(Clone)]
@@ -50,7 +52,7 @@ pub(super) enum Db {
 
 /// A writing transaction.
 pub(super) enum Tx {
-    Postgres(Transaction<'static, Postgres>),
+    Postgres(Transaction<'static, Postgres>, Arc<LastAppend>),
     Sqlite(Transaction<'static, Sqlite>),
 }
 
@@ -69,7 +71,7 @@ macro_rules! on_pool {
 macro_rules! on_tx {
     ($tx:expr, |$connection:ident| $body:expr) => {
         match &mut *$tx {
-            $crate::store::db::Tx::Postgres(transaction) => {
+            $crate::store::db::Tx::Postgres(transaction, _) => {
                 let $connection = &mut **transaction;
                 $body
             }
@@ -86,7 +88,7 @@ macro_rules! on_tx {
 macro_rules! locking {
     ($tx:expr, $sql:literal) => {
         match $tx {
-            $crate::store::db::Tx::Postgres(_) => concat!($sql, " for update"),
+            $crate::store::db::Tx::Postgres(..) => concat!($sql, " for update"),
             $crate::store::db::Tx::Sqlite(_) => $sql,
         }
     };
@@ -175,6 +177,7 @@ impl Store {
             .await?;
         Ok(Self {
             db: Db::Sqlite { writer, readers },
+            last_append: Arc::default(),
         })
     }
 
@@ -246,6 +249,7 @@ impl Store {
             .await?;
         Ok(Self {
             db: Db::Postgres(pool),
+            last_append: Arc::default(),
         })
     }
 
@@ -270,7 +274,7 @@ impl Store {
 
     pub(super) async fn begin(&self) -> Result<Tx> {
         Ok(match &self.db {
-            Db::Postgres(pool) => Tx::Postgres(pool.begin().await?),
+            Db::Postgres(pool) => Tx::Postgres(pool.begin().await?, Arc::clone(&self.last_append)),
             // A transaction that begins by reading and goes on to write would fail when another
             // process wrote in between; this one waits for its turn at the beginning.
             Db::Sqlite { writer, .. } => Tx::Sqlite(writer.begin_with("begin immediate").await?),
@@ -281,7 +285,7 @@ impl Store {
 impl Tx {
     pub(super) async fn commit(self) -> Result<()> {
         match self {
-            Self::Postgres(transaction) => transaction.commit().await?,
+            Self::Postgres(transaction, _) => transaction.commit().await?,
             Self::Sqlite(transaction) => transaction.commit().await?,
         }
         Ok(())
@@ -289,7 +293,7 @@ impl Tx {
 
     pub(super) async fn rollback(self) -> Result<()> {
         match self {
-            Self::Postgres(transaction) => transaction.rollback().await?,
+            Self::Postgres(transaction, _) => transaction.rollback().await?,
             Self::Sqlite(transaction) => transaction.rollback().await?,
         }
         Ok(())

@@ -250,7 +250,7 @@ pub(super) const PARTS: &str = "select quote_ident(relname) from pg_inherits \
 
 /// Makes the part of the history in Postgres that the next events belong to, before they do.
 pub(super) async fn make_room(tx: &mut Tx, size: i64, after: i64) -> Result<()> {
-    if let Tx::Postgres(transaction) = tx
+    if let Tx::Postgres(transaction, _) = tx
         && size / PART != after / PART
     {
         sqlx::query("select audit_event_room($1)")

@@ -314,17 +314,13 @@ fn whole_numbers_may_be_written_with_a_point_as_in_kubernetes() {
         "gold",
         &json!({"rate": 10.0, "per": 60.0, "quota_max": -1.0}),
     );
-    let api = api(
-        "orders",
-        &json!({"cache_options": {"cache_timeout": 60.0}, "global_rate_limit": {"rate": 0.5}}),
-    );
+    let api = api("orders", &json!({"cache_options": {"cache_timeout": 60.0}}));
     let bodies = bodies(&[policy, api]);
     let gold = &bodies[&format!("policy/{}", id("gold"))];
     assert_eq!(gold["rate"].to_string(), "10");
     assert_eq!(gold["quota_max"].to_string(), "-1");
     let orders = &bodies[&format!("classic/{}", id("orders"))];
     assert_eq!(orders["cache_options"]["cache_timeout"].to_string(), "60");
-    assert_eq!(orders["global_rate_limit"]["rate"].to_string(), "0.5");
 }
 
 #[test]

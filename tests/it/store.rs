@@ -102,6 +102,7 @@ on_both! {
     events_are_filtered,
     the_history_refuses_changes,
     an_untouched_history_verifies,
+    what_is_appended_goes_on_where_the_history_ends_whoever_was_there_before,
     an_altered_payload_is_found,
     an_altered_header_is_found,
     an_altered_person_is_found,
@@ -1797,6 +1798,43 @@ async fn the_history_refuses_changes(fixture: Fixture) {
     }
     assert_eq!(fixture.counts().await, before);
     assert!(fixture.verified().await.is_ok());
+}
+
+async fn what_is_appended_goes_on_where_the_history_ends_whoever_was_there_before(
+    fixture: Fixture,
+) {
+    let first = &fixture.store;
+    let second = fixture.reopen().await;
+    let mut size = 0;
+    for (store, times) in [
+        (first, 3),
+        (&second, 1),
+        (first, 2),
+        (&second, 4),
+        (first, 1),
+    ] {
+        for _ in 0..times {
+            let events = twenty_events();
+            let taken_back = store.retire(&events[0], |_| false).await.unwrap();
+            assert!(!taken_back);
+            store.record_events(&events[..3]).await.unwrap();
+            size += 3;
+            assert_eq!(fixture.verified().await.unwrap().size, size);
+        }
+    }
+    // All at once, in one process and the other.
+    let events = twenty_events();
+    let each = |store: &Store| {
+        let (store, events) = (store.clone(), events.clone());
+        async move {
+            for event in events {
+                store.record_events(&[event]).await.unwrap();
+            }
+        }
+    };
+    tokio::join!(each(first), each(first), each(&second), each(&second));
+    assert_eq!(fixture.verified().await.unwrap().size, size + 80);
+    second.close().await;
 }
 
 async fn an_untouched_history_verifies(fixture: Fixture) {

@@ -5,7 +5,10 @@
 use serde_json::Value;
 
 use super::{Verbatim, canonical_duration, drop_zeros, is_verbatim, is_zero};
-use crate::domain::{canonical::canonical, way::Way};
+use crate::domain::{
+    canonical::canonical,
+    way::{Way, at},
+};
 
 pub(super) fn comparable(body: &Value) -> Value {
     let mut body = body.clone();
@@ -140,8 +143,7 @@ fn drop_openapi_zeros(value: &mut Value) {
 /// Root security: the empty alternative goes when there are others, and scopes stay only where
 /// the scheme has any. An empty list says nothing.
 fn settle_security(body: &mut Value) {
-    let scoped: Vec<String> = body
-        .pointer("/components/securitySchemes")
+    let scoped: Vec<String> = at(body, "/components/securitySchemes")
         .and_then(Value::as_object)
         .into_iter()
         .flatten()

@@ -25,6 +25,7 @@ use serde_json::{Map, Value};
 
 use self::{fields::Unknown, ingress::Ingress, secret::Secret};
 use super::{Place, Reading, checks};
+use crate::domain::way::at;
 
 const GROUP: &str = "tyk.tyk.io/";
 const VERSION: &str = "tyk.tyk.io/v1alpha1";
@@ -117,8 +118,7 @@ pub(super) fn name_of(value: &Value) -> Option<(&str, &str, &str)> {
         return None;
     }
     let text = |pointer: &str| {
-        value
-            .pointer(pointer)
+        at(value, pointer)
             .and_then(Value::as_str)
             .filter(|text| !text.is_empty())
     };
@@ -242,8 +242,7 @@ impl Copied {
 /// Reads one Kubernetes object: one of ours, or one that is none of our business.
 pub(super) fn take(value: Value, place: Place, reading: &mut Reading<'_>) {
     let text = |pointer: &str| {
-        value
-            .pointer(pointer)
+        at(&value, pointer)
             .and_then(Value::as_str)
             .unwrap_or_default()
     };
@@ -303,7 +302,7 @@ fn resource(
         return None;
     };
     let label = |name: &str| {
-        let labels = value.pointer("/metadata/labels");
+        let labels = at(&value, "/metadata/labels");
         labels.and_then(|labels| labels.get(name)) == Some(&Value::String("true".to_owned()))
     };
     let is_template = match kind {

@@ -1,6 +1,6 @@
 //! A document beside its table: wrong shapes, what is missing, what nobody knows.
 
-use std::net::IpAddr;
+use core::net::IpAddr;
 
 use serde_json::{Map, Number, Value};
 

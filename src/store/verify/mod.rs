@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use jiff::Timestamp;
 
-use self::rows::{Beside, Row};
+use self::rows::{Beside, Page, Row};
 use super::{
     Head, Store,
     checkpoint::{KeptCheckpoint, STEP, is_kept, size_from, size_of},
@@ -220,6 +220,8 @@ impl Store {
     /// Goes on by at most so many events, and says whether the end is reached.
     pub async fn walk(&self, walk: &mut Walk, most: i64) -> Result<Found<bool>> {
         let until = walk.end.min(walk.next().saturating_add(most));
+        // The next page is read while one is checked.
+        let mut ahead = None;
         while walk.next() < until {
             let first = walk.next();
             let end = until.min(first + PAGE);
@@ -233,20 +235,36 @@ impl Store {
                 }
                 continue;
             }
-            let mut beside = match self.beside(first, end).await? {
-                Ok(beside) => beside,
+            let page = match ahead.take() {
+                Some(page) => page,
+                None => self.read_page(first, end).await?,
+            };
+            let page = match page {
+                Ok(page) => page,
                 Err(flaw) => return Ok(Err(flaw)),
             };
             let before = walk.clone();
+            let (next, passed) = tokio::join!(
+                async {
+                    let next = end..until.min(end + PAGE);
+                    match next.is_empty() {
+                        true => Ok(None),
+                        false => self.read_page(next.start, next.end).await.map(Some),
+                    }
+                },
+                self.walk_page(walk, end, page),
+            );
             // Of a head that was cut, too.
-            if let Err(flaw) = self.walk_page(walk, first, end, &mut beside).await? {
+            if let Err(flaw) = passed? {
                 let left = self.left().await?;
                 if left == before.left {
                     return Ok(Err(flaw));
                 }
                 // Some of these events left while they were read.
                 *walk = Walk { left, ..before };
+                continue;
             }
+            ahead = next?;
         }
         if walk.next() < walk.end {
             return Ok(Ok(false));
@@ -256,23 +274,16 @@ impl Store {
             .map(|found| found.map(|()| true))
     }
 
-    async fn walk_page(
-        &self,
-        walk: &mut Walk,
-        first: i64,
-        end: i64,
-        beside: &mut Beside,
-    ) -> Result<Found<()>> {
-        let page = self.event_texts(first, end).await?;
-        let mut events = page.as_slice();
-        while !events.is_empty() {
+    async fn walk_page(&self, walk: &mut Walk, end: i64, page: Page) -> Result<Found<()>> {
+        let Page { events, mut beside } = page;
+        for row in events.rows() {
             if let Err(flaw) = self.pass_checkpoints(walk).await? {
                 return Ok(Err(flaw));
             }
-            let Some(row) = Row::read(&mut events) else {
+            let Some(row) = row else {
                 return Ok(broken(walk.next(), "has a column that cannot be read"));
             };
-            if let Err(flaw) = walk.pass_event(&row, beside) {
+            if let Err(flaw) = walk.pass_event(&row, &mut beside) {
                 return Ok(Err(flaw));
             }
         }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 use serde_json::Value;
-use sqlx::Row as _;
+use sqlx::{Row as _, postgres::PgRow};
 
 use super::{Found, broken};
 use crate::{
@@ -20,14 +20,46 @@ use crate::{
     store::{
         Store,
         audit::{listed_in, lists_objects},
+        db::Db,
         error::Result,
     },
 };
 
-/// The events of a page as one text, because every row and every column that a database hands over
-/// has its price: of each event its number and its time, and of each other column its length in
-/// bytes, a colon and the column itself. What has nothing in it has no length.
-macro_rules! events {
+/// The columns in the order in which [`Row`] takes them.
+macro_rules! with_columns {
+    ($with:ident) => {
+        $with!(
+            "type",
+            "actor_kind",
+            "actor_id",
+            "target",
+            "stack",
+            "object",
+            "run",
+            "pushed",
+            "previous",
+            "hash",
+            "header",
+            "payload"
+        )
+    };
+}
+
+/// Rows as they are.
+macro_rules! in_rows {
+    ($($column:literal),+) => {
+        concat!(
+            "select sequence, at",
+            $(", ", $column,)+
+            " from audit_event where sequence >= $1 and sequence < $2 order by sequence"
+        )
+    };
+}
+
+/// A page as one text, because in SQLite every row and column that is handed over has its price: of
+/// each event its number and its time, and of each other column its length in bytes, a colon and the
+/// column itself. What has nothing in it has no length.
+macro_rules! in_text {
     ($($column:literal),+) => {
         concat!(
             "select string_agg(event, '') from (select concat(sequence, ',', at, ','",
@@ -38,21 +70,34 @@ macro_rules! events {
     };
 }
 
-/// The columns in the order in which [`Row::read`] takes them.
-const EVENTS: &str = events!(
-    "type",
-    "actor_kind",
-    "actor_id",
-    "target",
-    "stack",
-    "object",
-    "run",
-    "pushed",
-    "previous",
-    "hash",
-    "header",
-    "payload"
-);
+/// A part of the history, read and not yet checked.
+pub(super) struct Page {
+    pub events: Events,
+    pub beside: Beside,
+}
+
+/// Events as they were read.
+pub(super) enum Events {
+    Rows(Vec<PgRow>),
+    Text(Vec<u8>),
+}
+
+impl Events {
+    /// In their order; `None` for one that cannot be read, which ends them.
+    pub fn rows(&self) -> Vec<Option<Row<'_>>> {
+        match self {
+            Self::Rows(rows) => rows.iter().map(|row| Row::of(row).ok()).collect(),
+            Self::Text(text) => {
+                let mut left = text.as_slice();
+                let mut rows = Vec::new();
+                while !left.is_empty() && !matches!(rows.last(), Some(None)) {
+                    rows.push(Row::read(&mut left));
+                }
+                rows
+            }
+        }
+    }
+}
 
 /// A row of the history as it is, down to the last column.
 #[derive(Debug, PartialEq, Eq)]
@@ -71,8 +116,25 @@ pub(super) struct Row<'row> {
 }
 
 impl<'row> Row<'row> {
-    /// Takes the first of some events, as [`EVENTS`] puts them together.
-    pub fn read(events: &mut &'row [u8]) -> Option<Self> {
+    fn of(row: &'row PgRow) -> sqlx::Result<Self> {
+        let mut shown = [None; 7];
+        for (place, text) in (2..).zip(&mut shown) {
+            *text = row.try_get(place)?;
+        }
+        Ok(Self {
+            sequence: row.try_get(0)?,
+            at: row.try_get(1)?,
+            shown,
+            pushed: row.try_get(9)?,
+            previous: row.try_get(10)?,
+            hash: row.try_get(11)?,
+            header: row.try_get(12)?,
+            payload: row.try_get(13)?,
+        })
+    }
+
+    /// Takes the first of some events that stand in one text.
+    fn read(events: &mut &'row [u8]) -> Option<Self> {
         let sequence = number(events, b',')??;
         let at = number(events, b',')?;
         let mut shown = [None; 7];
@@ -211,26 +273,34 @@ pub(super) struct Beside {
 }
 
 impl Store {
-    /// The events of a page, for [`Row::read`]. As bytes, because what was put into them may be no
-    /// text.
-    pub(super) async fn event_texts(&self, first: i64, end: i64) -> Result<Vec<u8>> {
-        let page: Option<Vec<u8>> = on_pool!(self, |pool| {
-            let page = sqlx::query(EVENTS).bind(first).bind(end);
-            page.fetch_one(pool).await?.try_get_unchecked(0)?
-        });
-        Ok(page.unwrap_or_default())
+    async fn events_between(&self, first: i64, end: i64) -> Result<Events> {
+        Ok(match &self.db {
+            Db::Postgres(pool) => {
+                let rows = sqlx::query(with_columns!(in_rows)).bind(first).bind(end);
+                Events::Rows(rows.fetch_all(pool).await?)
+            }
+            Db::Sqlite { readers, .. } => {
+                let text = sqlx::query(with_columns!(in_text)).bind(first).bind(end);
+                // As bytes, because what was put into it may be no text.
+                let text: Option<Vec<u8>> = text.fetch_one(readers).await?.try_get_unchecked(0)?;
+                Events::Text(text.unwrap_or_default())
+            }
+        })
     }
 
-    /// What stands beside these events.
-    pub(super) async fn beside(&self, first: i64, end: i64) -> Result<Found<Beside>> {
+    pub(super) async fn read_page(&self, first: i64, end: i64) -> Result<Found<Page>> {
         let people = match self.openings(first, end).await? {
             Ok(people) => people,
             Err(flaw) => return Ok(Err(flaw)),
         };
-        Ok(Ok(Beside {
+        let beside = Beside {
             nodes: self.nodes_over(first, end).await?,
             people,
             objects: self.objects_of(first, end).await?,
+        };
+        Ok(Ok(Page {
+            events: self.events_between(first, end).await?,
+            beside,
         }))
     }
 
