@@ -13,7 +13,7 @@ use super::{
     Store,
     db::{BATCH, Tx, clean},
     error::{Result, parse, unreadable},
-    retention::make_room,
+    retention::{make_room, needs_room},
 };
 use crate::domain::{
     audit::event::{Event, EventType, NewEvent, Opening, seal},
@@ -292,8 +292,10 @@ pub(super) async fn append(tx: &mut Tx, events: &[NewEvent]) -> Result<()> {
     if events.is_empty() {
         return Ok(());
     }
+    // Room for them is made under the head's lock.
+    let is_near = |head: &Head| !needs_room(head.size, head.size + events.len() as i64);
     if let Tx::Postgres(_, last) = tx
-        && let Some(head) = last.guess()
+        && let Some(head) = last.guess().filter(is_near)
         && append_to(tx, events, head).await?
     {
         return Ok(());

@@ -248,10 +248,16 @@ pub(super) const PARTS: &str = "select quote_ident(relname) from pg_inherits \
                                 join pg_class on oid = inhrelid \
                                 where inhparent = 'audit_event'::regclass";
 
-/// Makes the part of the history in Postgres that the next events belong to, before they do.
+/// Whether a history that grows from one size to another goes on in another part.
+pub(super) fn needs_room(size: i64, after: i64) -> bool {
+    size / PART != after / PART
+}
+
+/// Makes the part of the history in Postgres that the next events belong to, before they do. Whoever
+/// asks for it has the head's lock.
 pub(super) async fn make_room(tx: &mut Tx, size: i64, after: i64) -> Result<()> {
     if let Tx::Postgres(transaction, _) = tx
-        && size / PART != after / PART
+        && needs_room(size, after)
     {
         sqlx::query("select audit_event_room($1)")
             .bind(after)

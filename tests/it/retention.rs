@@ -15,7 +15,7 @@ use lockstep::{
         },
         canonical::Digest,
     },
-    store::{KeptCheckpoint, Verification, Walk},
+    store::{KeptCheckpoint, Store, Verification, Walk},
     sync::{
         checkpoint::{self, Signing},
         retention::{self, Archive, Kept, Leaving, RetentionError},
@@ -560,15 +560,28 @@ async fn what_leaves_while_it_is_verified_is_no_flaw(mode: Mode) {
     old.retires(310).await;
     while !store.walk(&mut walk, 90).await.unwrap().unwrap() {}
     assert_eq!(walk.left(), 310);
+
+    // Also of pages that were read ahead.
+    store.record_events(&events(600, 2_500)).await.unwrap();
+    let verified = async || {
+        let mut walk = store
+            .begin_walk(Verification::default())
+            .await
+            .unwrap()
+            .unwrap();
+        while !store.walk(&mut walk, i64::MAX).await.unwrap().unwrap() {}
+        walk.left()
+    };
+    let until_all_left = async { while verified().await < 590 {} };
+    tokio::join!(until_all_left, old.retires(590));
     old.finish().await;
 }
 
-#[tokio::test]
-#[ignore = "needs Postgres and NATS; tests/run has it"]
-async fn the_history_goes_on_in_the_next_part_and_an_empty_one_is_dropped() {
-    const PART: i64 = 1 << 20;
+const PART: i64 = 1 << 20;
+
+/// As if almost a whole part had been written: the last event stands at its end but three.
+async fn almost_a_whole_part() -> (TestApp, i64) {
     let test = TestApp::start(Mode::ScaledOut).await;
-    // As if almost a whole part had been written: the last event stands at its end but three.
     let last = PART - 3;
     test.sql(&format!(
         "alter table audit_head disable trigger user; \
@@ -580,6 +593,38 @@ async fn the_history_goes_on_in_the_next_part_and_an_empty_one_is_dropped() {
          alter table audit_head enable trigger user"
     ))
     .await;
+    (test, last)
+}
+
+#[tokio::test]
+#[ignore = "needs Postgres and NATS; tests/run has it"]
+async fn a_part_is_begun_by_many_at_once() {
+    let (test, last) = almost_a_whole_part().await;
+    let (one, other) = (&test.app.store, test.store_again().await);
+    let appends = async |store: &Store, from: i64| {
+        for index in 0..10 {
+            let new = events(from + 2 * index, 2);
+            store.record_events(&new).await.unwrap();
+        }
+    };
+    tokio::join!(
+        appends(one, 0),
+        appends(one, 20),
+        appends(&other, 40),
+        appends(&other, 60)
+    );
+    let found = one.events_from(last, 100).await.unwrap();
+    let sequences: Vec<i64> = found.iter().map(|event| event.sequence).collect();
+    assert_eq!(sequences, (last..=last + 80).collect::<Vec<_>>());
+    other.close().await;
+    one.close().await;
+    test.services().unwrap().drop_database().await;
+}
+
+#[tokio::test]
+#[ignore = "needs Postgres and NATS; tests/run has it"]
+async fn the_history_goes_on_in_the_next_part_and_an_empty_one_is_dropped() {
+    let (test, last) = almost_a_whole_part().await;
     // Who serves appends, and makes no table of its own.
     test.app.store.record_events(&events(0, 2)).await.unwrap();
     test.app.store.record_events(&events(2, 1)).await.unwrap();

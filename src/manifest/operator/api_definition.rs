@@ -20,13 +20,19 @@ pub(super) fn translate(
     reading: &mut Reading<'_>,
 ) {
     let before = reading.found.len();
-    check(&resource, reading);
+    check(&resource, cluster, reading);
     make(resource, before, graphs, cluster, reading);
 }
 
 /// What can be said of an API, or a template of some, by itself.
-pub(super) fn check(resource: &Resource, reading: &mut Reading<'_>) {
-    check_spec(Resources::ApiDefinition, resource, Unknown::Passed, reading);
+pub(super) fn check(resource: &Resource, cluster: &Cluster, reading: &mut Reading<'_>) {
+    check_spec(
+        Resources::ApiDefinition,
+        resource,
+        Unknown::Passed,
+        cluster,
+        reading,
+    );
 }
 
 /// Makes the definition of an API whose fields were checked.

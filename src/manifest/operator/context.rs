@@ -103,33 +103,34 @@ fn from_secret(
         .collect()
 }
 
-/// Looks at the contexts that resources name.
-pub(super) fn look<'r>(
-    resources: impl Iterator<Item = &'r Resource>,
-    cluster: &Cluster,
-    reading: &mut Reading<'_>,
-) {
-    let mut first = None;
-    for resource in resources {
-        let Some(context) = named(resource, reading) else {
-            continue;
-        };
-        let first = first.get_or_insert_with(|| context.clone());
-        if *first != context {
-            reading.warn(
-                &resource.place,
-                "/spec/contextRef",
-                format!("names the context {context}, and others here name {first}: all of them go to the stack's target"),
-                Some("give every Tyk a stack of its own"),
-            );
-        }
-        look_at(&context, &resource.place, cluster, reading);
-    }
+/// The context that a resource names, as far as it can be read.
+pub(super) fn first_named(resource: &Resource) -> Option<FullName> {
+    let context = resource.spec.get("contextRef")?;
+    let text = |member: &str| context.get(member).and_then(Value::as_str);
+    let namespace = text("namespace").filter(|namespace| !namespace.is_empty());
+    Some(FullName {
+        namespace: namespace.unwrap_or(NAMESPACE).to_owned(),
+        name: text("name").filter(|name| !name.is_empty())?.to_owned(),
+    })
 }
 
-/// Looks at a context that a resource names, if it is described here.
-fn look_at(context: &FullName, place: &Place, cluster: &Cluster, reading: &mut Reading<'_>) {
-    let Some(described) = cluster.contexts.get(context) else {
+/// Looks at the context that a resource names, if it is described here.
+pub(super) fn look(resource: &Resource, cluster: &Cluster, reading: &mut Reading<'_>) {
+    let Some(context) = named(resource, reading) else {
+        return;
+    };
+    let place = &resource.place;
+    if let Some(first) = &cluster.first_context
+        && *first != context
+    {
+        reading.warn(
+            place,
+            "/spec/contextRef",
+            format!("names the context {context}, and others here name {first}: all of them go to the stack's target"),
+            Some("give every Tyk a stack of its own"),
+        );
+    }
+    let Some(described) = cluster.contexts.get(&context) else {
         return;
     };
     let own = described.organisation.as_str();

@@ -49,7 +49,7 @@ pub(super) fn read(
     reading: &mut Reading<'_>,
 ) -> Option<Document> {
     let before = reading.found.len();
-    check_spec(kind, &resource, Unknown::Refused, reading);
+    check_spec(kind, &resource, Unknown::Refused, cluster, reading);
     let member = match kind {
         Kind::TykStreamsApiDefinition => "tykStreams",
         Kind::TykMcpProxyDefinition => "tykMCP",

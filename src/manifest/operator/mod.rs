@@ -209,6 +209,8 @@ struct Cluster {
     config_maps: BTreeMap<FullName, ConfigMap>,
     secrets: BTreeMap<FullName, Secret>,
     contexts: BTreeMap<FullName, context::Context>,
+    /// The context that was named first.
+    first_context: Option<FullName>,
     apis: BTreeMap<(Kind, FullName), Known>,
     policies: BTreeMap<FullName, Known>,
     copied: Copied,
@@ -414,11 +416,8 @@ impl Resources {
         for (name, resource) in contexts.unwrap_or_default() {
             context::translate(name, resource, &mut cluster, reading);
         }
-        context::look(
-            by_kind.values().flat_map(BTreeMap::values),
-            &cluster,
-            reading,
-        );
+        let mut resources = by_kind.values().flat_map(BTreeMap::values);
+        cluster.first_context = resources.find_map(context::first_named);
         let mut of = |kind: Kind| by_kind.remove(&kind).unwrap_or_default();
         let (apis, templates) = apart(of(Kind::ApiDefinition));
         let documents = [
@@ -461,7 +460,7 @@ impl Resources {
             }
         }
         for template in templates.into_values() {
-            api_definition::check(&template, reading);
+            api_definition::check(&template, &cluster, reading);
             reading.ignore(&template.place, TEMPLATE);
         }
         for template in document_templates.into_values() {
@@ -712,10 +711,17 @@ fn is_name(text: &str) -> bool {
             .all(|&byte| is_letter(byte) || matches!(byte, b'-' | b'.'))
 }
 
-/// Names the fields that a kind does not have.
-fn check_spec(kind: Kind, resource: &Resource, unknown: Unknown, reading: &mut Reading<'_>) {
+/// Names the fields that a kind does not have, and looks at the context that it names.
+fn check_spec(
+    kind: Kind,
+    resource: &Resource,
+    unknown: Unknown,
+    cluster: &Cluster,
+    reading: &mut Reading<'_>,
+) {
     let Resource { spec, place, .. } = resource;
     fields::check(kind.as_str(), spec, unknown, place, reading);
+    context::look(resource, cluster, reading);
 }
 
 /// Numbers that the resource's schema takes as texts, such as "0.5".

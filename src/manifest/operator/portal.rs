@@ -21,7 +21,7 @@ pub(super) fn check(
         .collect();
     for (kind, resources) in resources {
         for resource in resources.into_values() {
-            check_spec(kind, &resource, Unknown::Refused, reading);
+            check_spec(kind, &resource, Unknown::Refused, cluster, reading);
             let spec = Value::Object(resource.spec.clone());
             match kind {
                 Kind::PortalApiCatalogue => {

@@ -13,7 +13,7 @@ use crate::domain::{diff::push_token, object::Kind};
 pub(super) fn translate(resource: Resource, cluster: &Cluster, reading: &mut Reading<'_>) {
     let before = reading.found.len();
     let kind = Resources::SecurityPolicy;
-    check_spec(kind, &resource, Unknown::Passed, reading);
+    check_spec(kind, &resource, Unknown::Passed, cluster, reading);
     let Resource {
         name,
         mut spec,

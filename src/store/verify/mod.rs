@@ -7,6 +7,7 @@ mod rows;
 use std::collections::{BTreeMap, VecDeque};
 
 use jiff::Timestamp;
+use tokio::task::JoinSet;
 
 use self::rows::{Beside, Page, Row};
 use super::{
@@ -221,7 +222,7 @@ impl Store {
     pub async fn walk(&self, walk: &mut Walk, most: i64) -> Result<Found<bool>> {
         let until = walk.end.min(walk.next().saturating_add(most));
         // The next page is read while one is checked.
-        let mut ahead = None;
+        let mut ahead = JoinSet::new();
         while walk.next() < until {
             let first = walk.next();
             let end = until.min(first + PAGE);
@@ -235,36 +236,29 @@ impl Store {
                 }
                 continue;
             }
-            let page = match ahead.take() {
-                Some(page) => page,
+            let page = match ahead.join_next().await {
+                Some(page) => page.expect("reading a page does not panic")?,
                 None => self.read_page(first, end).await?,
             };
             let page = match page {
                 Ok(page) => page,
                 Err(flaw) => return Ok(Err(flaw)),
             };
+            if end < until {
+                let (store, next_end) = (self.clone(), until.min(end + PAGE));
+                ahead.spawn(async move { store.read_page(end, next_end).await });
+            }
             let before = walk.clone();
-            let (next, passed) = tokio::join!(
-                async {
-                    let next = end..until.min(end + PAGE);
-                    match next.is_empty() {
-                        true => Ok(None),
-                        false => self.read_page(next.start, next.end).await.map(Some),
-                    }
-                },
-                self.walk_page(walk, end, page),
-            );
             // Of a head that was cut, too.
-            if let Err(flaw) = passed? {
+            if let Err(flaw) = self.walk_page(walk, end, page).await? {
                 let left = self.left().await?;
                 if left == before.left {
                     return Ok(Err(flaw));
                 }
                 // Some of these events left while they were read.
                 *walk = Walk { left, ..before };
-                continue;
+                ahead.shutdown().await;
             }
-            ahead = next?;
         }
         if walk.next() < walk.end {
             return Ok(Ok(false));

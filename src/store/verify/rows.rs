@@ -58,12 +58,18 @@ macro_rules! in_rows {
 
 /// A page as one text, because in SQLite every row and column that is handed over has its price: of
 /// each event its number and its time, and of each other column its length in bytes, a colon and the
-/// column itself. What has nothing in it has no length.
+/// column itself. What has nothing in it has no length. What is of another type than it should be is
+/// an `x`, which nobody can read: no question would find it, and it could stand for whole events.
 macro_rules! in_text {
     ($($column:literal),+) => {
         concat!(
-            "select string_agg(event, '') from (select concat(sequence, ',', at, ','",
-            $(", octet_length(", $column, "), ':', ", $column,)+
+            "select string_agg(event, '') from (select concat(\
+             case typeof(sequence) when 'integer' then sequence else 'x' end, ',', \
+             case typeof(at) when 'integer' then at when 'null' then '' else 'x' end, ','",
+            $(
+                ", case typeof(", $column, ") when 'text' then octet_length(", $column,
+                ") when 'null' then '' else 'x' end, ':', ", $column,
+            )+
             ") as event from audit_event \
              where sequence >= $1 and sequence < $2 order by sequence) as events"
         )
