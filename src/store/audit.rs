@@ -293,7 +293,8 @@ pub(super) async fn append(tx: &mut Tx, events: &[NewEvent]) -> Result<()> {
         return Ok(());
     }
     // Room for them is made under the head's lock.
-    let is_near = |head: &Head| !needs_room(head.size, head.size + events.len() as i64);
+    let count = i64::try_from(events.len()).unwrap_or(i64::MAX);
+    let is_near = |head: &Head| !needs_room(head.size, head.size.saturating_add(count));
     if let Tx::Postgres(_, last) = tx
         && let Some(head) = last.guess().filter(is_near)
         && append_to(tx, events, head).await?

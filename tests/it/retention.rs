@@ -246,6 +246,7 @@ async fn what_left_is_proved_by_its_hashes_and_the_rest_as_before(mode: Mode) {
     old.finish().await;
 }
 
+#[expect(clippy::too_many_lines, reason = "the cases are data")]
 async fn what_is_done_to_what_stays_of_events_is_found_and_named(mode: Mode) {
     let old = Old::new(mode).await;
     old.test

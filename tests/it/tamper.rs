@@ -356,7 +356,7 @@ fn matrix(mode: Mode) -> Vec<(String, &'static str)> {
             let blob = event(format!("{column} = cast({column} as blob)"));
             matrix.push((blob, "event 5:"));
         }
-        matrix.push((event("at = cast(at as text) || ' '".to_owned()), "event 5:"));
+        matrix.push((event("at = at || 'x'".to_owned()), "event 5:"));
         matrix.push((two_in_one(), "event 5:"));
     }
     for column in ["previous", "hash"] {

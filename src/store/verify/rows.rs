@@ -21,7 +21,7 @@ use crate::{
         Store,
         audit::{listed_in, lists_objects},
         db::Db,
-        error::Result,
+        error,
     },
 };
 
@@ -97,7 +97,7 @@ impl Events {
                 let mut left = text.as_slice();
                 let mut rows = Vec::new();
                 while !left.is_empty() && !matches!(rows.last(), Some(None)) {
-                    rows.push(Row::read(&mut left));
+                    rows.push(Row::read(&mut left).ok());
                 }
                 rows
             }
@@ -140,22 +140,24 @@ impl<'row> Row<'row> {
     }
 
     /// Takes the first of some events that stand in one text.
-    fn read(events: &mut &'row [u8]) -> Option<Self> {
-        let sequence = number(events, b',')??;
+    fn read(events: &mut &'row [u8]) -> Result<Self, Unreadable> {
+        let sequence = number(events, b',')?.ok_or(Unreadable)?;
         let at = number(events, b',')?;
         let mut shown = [None; 7];
         for text in &mut shown {
             *text = column(events)?;
         }
-        Some(Self {
+        let pushed = column(events)?;
+        let mut text = || column(events)?.ok_or(Unreadable);
+        Ok(Self {
             sequence,
             at,
             shown,
-            pushed: column(events)?,
-            previous: column(events)??,
-            hash: column(events)??,
-            header: column(events)??,
-            payload: column(events)??,
+            pushed,
+            previous: text()?,
+            hash: text()?,
+            header: text()?,
+            payload: text()?,
         })
     }
 
@@ -208,7 +210,7 @@ impl<'row> Row<'row> {
         &self,
         header: &Filterable<'_>,
         objects: &BTreeSet<String>,
-    ) -> std::result::Result<(), String> {
+    ) -> Result<(), String> {
         #[derive(Default, Deserialize)]
         struct Delivery<'text> {
             #[serde(borrow, default)]
@@ -248,25 +250,31 @@ impl<'row> Row<'row> {
     }
 }
 
+/// What stands in a page and is no column.
+#[derive(Debug, PartialEq, Eq)]
+struct Unreadable;
+
 /// A column, which may have nothing in it.
-fn column<'row>(events: &mut &'row [u8]) -> Option<Option<&'row str>> {
+fn column<'row>(events: &mut &'row [u8]) -> Result<Option<&'row str>, Unreadable> {
     let Some(length) = number(events, b':')? else {
-        return Some(None);
+        return Ok(None);
     };
-    let (text, rest) = events.split_at_checked(usize::try_from(length).ok()?)?;
+    let length = usize::try_from(length).map_err(|_| Unreadable)?;
+    let (text, rest) = events.split_at_checked(length).ok_or(Unreadable)?;
     *events = rest;
-    std::str::from_utf8(text).ok().map(Some)
+    std::str::from_utf8(text).map(Some).map_err(|_| Unreadable)
 }
 
 /// A number up to the byte that ends it, or nothing.
-fn number(events: &mut &[u8], end: u8) -> Option<Option<i64>> {
-    let length = events.iter().position(|byte| *byte == end)?;
-    let (digits, rest) = events.split_at(length);
+fn number(events: &mut &[u8], end: u8) -> Result<Option<i64>, Unreadable> {
+    let length = events.iter().position(|byte| *byte == end);
+    let (digits, rest) = events.split_at(length.ok_or(Unreadable)?);
     *events = &rest[1..];
     if digits.is_empty() {
-        return Some(None);
+        return Ok(None);
     }
-    std::str::from_utf8(digits).ok()?.parse().ok().map(Some)
+    let digits = std::str::from_utf8(digits).map_err(|_| Unreadable)?;
+    digits.parse().map(Some).map_err(|_| Unreadable)
 }
 
 /// What the database keeps beside the events of a page, by the event that it belongs to.
@@ -279,7 +287,7 @@ pub(super) struct Beside {
 }
 
 impl Store {
-    async fn events_between(&self, first: i64, end: i64) -> Result<Events> {
+    async fn events_between(&self, first: i64, end: i64) -> error::Result<Events> {
         Ok(match &self.db {
             Db::Postgres(pool) => {
                 let rows = sqlx::query(with_columns!(in_rows)).bind(first).bind(end);
@@ -294,7 +302,7 @@ impl Store {
         })
     }
 
-    pub(super) async fn read_page(&self, first: i64, end: i64) -> Result<Found<Page>> {
+    pub(super) async fn read_page(&self, first: i64, end: i64) -> error::Result<Found<Page>> {
         let people = match self.openings(first, end).await? {
             Ok(people) => people,
             Err(flaw) => return Ok(Err(flaw)),
@@ -315,7 +323,7 @@ impl Store {
         &self,
         first: i64,
         end: i64,
-    ) -> Result<Found<BTreeMap<i64, Vec<(i64, Opening)>>>> {
+    ) -> error::Result<Found<BTreeMap<i64, Vec<(i64, Opening)>>>> {
         let mut people: BTreeMap<i64, Vec<(i64, Opening)>> = BTreeMap::new();
         on_pool!(self, |pool| {
             let rows = sqlx::query(
@@ -349,7 +357,11 @@ impl Store {
     }
 
     /// The objects that these events are found by; "" stands for one that cannot be read.
-    async fn objects_of(&self, first: i64, end: i64) -> Result<BTreeMap<i64, BTreeSet<String>>> {
+    async fn objects_of(
+        &self,
+        first: i64,
+        end: i64,
+    ) -> error::Result<BTreeMap<i64, BTreeSet<String>>> {
         let mut objects: BTreeMap<i64, BTreeSet<String>> = BTreeMap::new();
         on_pool!(self, |pool| {
             let rows = sqlx::query(
@@ -368,11 +380,7 @@ impl Store {
     }
 }
 
-fn check_openings(
-    sequence: i64,
-    payload: &str,
-    openings: &[(i64, Opening)],
-) -> std::result::Result<(), Broken> {
+fn check_openings(sequence: i64, payload: &str, openings: &[(i64, Opening)]) -> Result<(), Broken> {
     #[derive(Deserialize)]
     struct Payload {
         #[serde(default)]
@@ -440,16 +448,16 @@ mod tests {
             };
             let page = [texts(&row), texts(&row)].concat();
             let mut left = page.as_slice();
-            prop_assert_eq!(Row::read(&mut left), Some(Row { ..row }));
+            prop_assert_eq!(Row::read(&mut left), Ok(Row { ..row }));
             let mut again = left;
-            prop_assert!(Row::read(&mut again).is_some_and(|again| again.payload == others[3]));
+            prop_assert!(Row::read(&mut again).is_ok_and(|again| again.payload == others[3]));
             prop_assert!(again.is_empty());
         }
 
         #[test]
         fn no_bytes_make_it_panic(bytes in "[0-9:,a]{0,60}") {
             let mut left = bytes.as_bytes();
-            while !left.is_empty() && Row::read(&mut left).is_some() {}
+            while !left.is_empty() && Row::read(&mut left).is_ok() {}
         }
     }
 }
