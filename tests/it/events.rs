@@ -826,7 +826,8 @@ async fn events_of_the_first_format_are_verified_and_found(mode: Mode) {
     let quoted = |text: &str| format!("'{}'", text.replace('\'', "''"));
     app.sql(match mode {
         Mode::Embedded => {
-            "drop trigger audit_event_no_delete; drop trigger audit_head_no_update; \
+            "drop trigger audit_event_no_insert; drop trigger audit_event_no_delete; \
+             drop trigger audit_head_no_update; \
              delete from audit_person; delete from audit_event;"
         }
         Mode::ScaledOut => {
