@@ -136,7 +136,9 @@ const PLANTED: &[&str] = &[
     "planted-line-0ne",
     "planted-line-tw0",
     "planted-by-hand",
-    "q7-",
+    // Longer than what salts may have in them by chance.
+    "q7-planted",
+    "q7-(secret",
     TOKEN,
     ROLE_ID,
     SECRET_ID,
