@@ -103,17 +103,6 @@ fn from_secret(
         .collect()
 }
 
-/// The context that a resource names, as far as it can be read.
-pub(super) fn first_named(resource: &Resource) -> Option<FullName> {
-    let context = resource.spec.get("contextRef")?;
-    let text = |member: &str| context.get(member).and_then(Value::as_str);
-    let namespace = text("namespace").filter(|namespace| !namespace.is_empty());
-    Some(FullName {
-        namespace: namespace.unwrap_or(NAMESPACE).to_owned(),
-        name: text("name").filter(|name| !name.is_empty())?.to_owned(),
-    })
-}
-
 /// Looks at the context that a resource names, if it is described here.
 pub(super) fn look(resource: &Resource, cluster: &Cluster, reading: &mut Reading<'_>) {
     let Some(context) = named(resource, reading) else {

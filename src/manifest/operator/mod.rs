@@ -417,7 +417,10 @@ impl Resources {
             context::translate(name, resource, &mut cluster, reading);
         }
         let mut resources = by_kind.values().flat_map(BTreeMap::values);
-        cluster.first_context = resources.find_map(context::first_named);
+        // What is wrong with a reference is said where the resource is translated.
+        let mut unheard = Reading::new(reading.options);
+        cluster.first_context =
+            resources.find_map(|resource| context::named(resource, &mut unheard));
         let mut of = |kind: Kind| by_kind.remove(&kind).unwrap_or_default();
         let (apis, templates) = apart(of(Kind::ApiDefinition));
         let documents = [
