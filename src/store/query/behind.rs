@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::QueryBuilder;
+use sqlx::{FromRow, QueryBuilder, postgres::PgRow, sqlite::SqliteRow};
 
 use super::{
     ApprovalEntry,
@@ -28,28 +28,10 @@ impl Store {
     /// What happened in these runs, without their plans, by their ids.
     pub async fn runs_by_id(&self, ids: &[RunId]) -> Result<BTreeMap<RunId, Run>> {
         let mut found = BTreeMap::new();
-        for chunk in ids.chunks(BATCH) {
-            let rows: Vec<RunRow> = on_pool!(self, |pool| {
-                let mut select = QueryBuilder::new(concat!(
-                    "select ",
-                    run_columns!(),
-                    " from run where id in ("
-                ));
-                let mut listed = select.separated(", ");
-                for id in chunk {
-                    listed.push_bind(id.0.clone());
-                }
-                select.push(")");
-                select
-                    .build_query_as()
-                    .persistent(false)
-                    .fetch_all(pool)
-                    .await?
-            });
-            for row in rows {
-                let run = Run::try_from(row)?;
-                found.insert(run.id.clone(), run);
-            }
+        let select = concat!("select ", run_columns!(), " from run where id in (");
+        for row in self.of_runs::<RunRow>(select, ids, ")").await? {
+            let run = Run::try_from(row)?;
+            found.insert(run.id.clone(), run);
         }
         Ok(found)
     }
@@ -102,28 +84,13 @@ impl Store {
         ids: &[RunId],
     ) -> Result<BTreeMap<RunId, Vec<ApprovalEntry>>> {
         let mut found: BTreeMap<RunId, Vec<ApprovalEntry>> = BTreeMap::new();
-        for chunk in ids.chunks(BATCH) {
-            let rows: Vec<ApprovalRow> = on_pool!(self, |pool| {
-                let mut select = QueryBuilder::new(
-                    "select id, stack, plan_hash, run, choice, person, actor, reason, at, \
-                     expires_at, used_by, voided_at from approval where used_by in (",
-                );
-                let mut listed = select.separated(", ");
-                for id in chunk {
-                    listed.push_bind(id.0.clone());
-                }
-                select.push(") order by at, id");
-                select
-                    .build_query_as()
-                    .persistent(false)
-                    .fetch_all(pool)
-                    .await?
-            });
-            for row in rows {
-                let entry = ApprovalEntry::try_from(row)?;
-                if let Some(run) = entry.used_by.clone() {
-                    found.entry(run).or_default().push(entry);
-                }
+        let select = "select id, stack, plan_hash, run, choice, person, actor, reason, at, \
+                      expires_at, used_by, voided_at from approval where used_by in (";
+        let rows = self.of_runs::<ApprovalRow>(select, ids, ") order by at, id");
+        for row in rows.await? {
+            let entry = ApprovalEntry::try_from(row)?;
+            if let Some(run) = entry.used_by.clone() {
+                found.entry(run).or_default().push(entry);
             }
         }
         Ok(found)
@@ -145,29 +112,42 @@ impl Store {
     /// The deliveries that these runs stand for, in the order of their receipt, by run.
     pub async fn deliveries_for(&self, ids: &[RunId]) -> Result<BTreeMap<RunId, Vec<Delivery>>> {
         let mut found: BTreeMap<RunId, Vec<Delivery>> = BTreeMap::new();
+        let select = concat!(
+            "select x.run, ",
+            delivery_columns!(),
+            " from run_delivery x join delivery d on d.id = x.delivery where x.run in ("
+        );
+        let rows = self.of_runs::<DeliveryOfRunRow>(select, ids, ") order by received_at, id");
+        for row in rows.await? {
+            let run = RunId(row.run);
+            found.entry(run).or_default().push(row.delivery.try_into()?);
+        }
+        Ok(found)
+    }
+
+    /// The rows of these runs: `select` ends where their ids are listed, and `end` follows them.
+    async fn of_runs<R>(
+        &self,
+        select: &'static str,
+        ids: &[RunId],
+        end: &'static str,
+    ) -> Result<Vec<R>>
+    where
+        R: for<'r> FromRow<'r, PgRow> + for<'r> FromRow<'r, SqliteRow> + Send + Unpin,
+    {
+        let mut rows = Vec::new();
         for chunk in ids.chunks(BATCH) {
-            let rows: Vec<DeliveryOfRunRow> = on_pool!(self, |pool| {
-                let mut select = QueryBuilder::new(concat!(
-                    "select x.run, ",
-                    delivery_columns!(),
-                    " from run_delivery x join delivery d on d.id = x.delivery where x.run in ("
-                ));
-                let mut listed = select.separated(", ");
+            rows.extend::<Vec<R>>(on_pool!(self, |pool| {
+                let mut query = QueryBuilder::new(select);
+                let mut listed = query.separated(", ");
                 for id in chunk {
                     listed.push_bind(id.0.clone());
                 }
-                select.push(") order by received_at, id");
-                select
-                    .build_query_as()
-                    .persistent(false)
-                    .fetch_all(pool)
-                    .await?
-            });
-            for row in rows {
-                let run = RunId(row.run);
-                found.entry(run).or_default().push(row.delivery.try_into()?);
-            }
+                query.push(end);
+                let query = query.build_query_as().persistent(false);
+                query.fetch_all(pool).await?
+            }));
         }
-        Ok(found)
+        Ok(rows)
     }
 }
