@@ -36,7 +36,8 @@ impl Digest {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(self.0))
+        let mut digits = [0; 64];
+        f.write_str(faster_hex::hex_encode(&self.0, &mut digits).map_err(|_| fmt::Error)?)
     }
 }
 
@@ -50,12 +51,12 @@ impl FromStr for Digest {
     type Err = DigestError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut bytes = [0; 32];
         // One digest is one text, so that no letter of it can be changed unnoticed.
-        if text.bytes().any(|letter| letter.is_ascii_uppercase()) {
+        if text.len() != 2 * bytes.len() || text.bytes().any(|letter| letter.is_ascii_uppercase()) {
             return Err(DigestError);
         }
-        let mut bytes = [0; 32];
-        hex::decode_to_slice(text, &mut bytes).map_err(|_| DigestError)?;
+        faster_hex::hex_decode(text.as_bytes(), &mut bytes).map_err(|_| DigestError)?;
         Ok(Self(bytes))
     }
 }
@@ -175,5 +176,24 @@ mod tests {
         let left = Digest::of_json(&json!(9_007_199_254_740_993_u64));
         let right = Digest::of_json(&json!(9_007_199_254_740_992_u64));
         assert_ne!(left, right);
+    }
+
+    #[test]
+    fn a_digest_has_one_text_and_no_other() {
+        let digest = Digest::of(b"a");
+        let text = digest.to_string();
+        assert_eq!(text, hex::encode(digest.0));
+        assert_eq!(text.parse(), Ok(digest));
+        for other in [
+            "",
+            &text[..62],
+            &format!("{text}00"),
+            &format!("0x{text}"),
+            &format!("{} ", &text[..63]),
+            &format!("é{}", &text[2..]),
+            &text.to_uppercase(),
+        ] {
+            assert_eq!(other.parse::<Digest>(), Err(DigestError), "{other}");
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Work on many things of one kind, on all cores, with the results in the order of the things.
 
-use std::{num::NonZero, sync::Mutex, thread};
+use std::{iter, num::NonZero, sync::Mutex, thread};
 
 /// Fewer are not worth a thread.
 const FEW: usize = 32;
@@ -10,37 +10,46 @@ const PORTION: usize = 16;
 
 /// What `work` makes of each thing.
 pub fn map<T: Send, R: Send>(things: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec<R> {
-    let cores = thread::available_parallelism().map_or(1, NonZero::get);
     let count = things.len();
-    if count < FEW || cores == 1 {
-        return things.into_iter().map(work).collect();
+    let portions = portions(things, |portion| {
+        portion.into_iter().map(&work).collect::<Vec<R>>()
+    });
+    let mut results = Vec::with_capacity(count);
+    results.extend(portions.into_iter().flatten());
+    results
+}
+
+/// What `work` makes of some of the things at a time, all of them if they are few.
+pub fn portions<T: Send, R: Send>(things: Vec<T>, work: impl Fn(Vec<T>) -> R + Sync) -> Vec<R> {
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    if things.len() < FEW || cores == 1 {
+        return vec![work(things)];
     }
-    let waiting = Mutex::new(things.into_iter().enumerate());
-    let worker = || {
-        let mut done = Vec::new();
-        loop {
-            let portion: Vec<(usize, T)> = match waiting.lock() {
-                Ok(mut waiting) => waiting.by_ref().take(PORTION).collect(),
-                Err(_) => Vec::new(),
-            };
-            if portion.is_empty() {
-                return done;
-            }
-            done.extend(portion.into_iter().map(|(at, thing)| (at, work(thing))));
-        }
+    let waiting = Mutex::new((0_usize, things.into_iter()));
+    let next = || {
+        let mut waiting = waiting.lock().ok()?;
+        let (number, things) = &mut *waiting;
+        *number += 1;
+        let portion: Vec<T> = things.by_ref().take(PORTION).collect();
+        (!portion.is_empty()).then_some((*number, portion))
     };
-    let mut done: Vec<(usize, R)> = Vec::with_capacity(count);
-    thread::scope(|scope| {
+    let worker = || -> Vec<(usize, R)> {
+        iter::from_fn(next)
+            .map(|(number, portion)| (number, work(portion)))
+            .collect()
+    };
+    let mut done = thread::scope(|scope| {
         let others: Vec<_> = (1..cores).map(|_| scope.spawn(worker)).collect();
-        done.extend(worker());
+        let mut done = worker();
         for other in others {
             match other.join() {
                 Ok(part) => done.extend(part),
                 Err(panic) => std::panic::resume_unwind(panic),
             }
         }
+        done
     });
-    done.sort_unstable_by_key(|(at, _)| *at);
+    done.sort_unstable_by_key(|(number, _)| *number);
     done.into_iter().map(|(_, result)| result).collect()
 }
 

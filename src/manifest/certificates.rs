@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
-use super::{NamedCertificate, Place, Problem, Reading, SourceFile, checks};
+use super::{Described, NamedCertificate, Place, Problem, Reading, SourceFile, checks};
 use crate::domain::{
     certificate::{Certificate, Content, private_key_line},
     diff::push_token,
@@ -89,17 +89,43 @@ pub(super) fn is_pem(file: &SourceFile) -> bool {
     suffix(&file.path).is_some()
 }
 
+fn places_in(object: &Object) -> &'static [(&'static str, Need)] {
+    match object.key.kind {
+        Kind::ClassicApi => CLASSIC,
+        Kind::OasApi | Kind::McpProxy => OAS,
+        Kind::Certificate | Kind::Policy => &[],
+    }
+}
+
+/// Whether a reference may stand where a gateway takes a certificate's id.
+pub(super) fn refers(object: &Object) -> bool {
+    fn holds(value: &Value, pattern: &str) -> bool {
+        let Some(pattern) = pattern.strip_prefix('/') else {
+            return value.as_str().is_some_and(|text| text.contains(REFERENCE));
+        };
+        let (step, rest) = pattern.split_at(pattern.find('/').unwrap_or(pattern.len()));
+        match value {
+            Value::Object(members) if step == "*" => {
+                members.values().any(|value| holds(value, rest))
+            }
+            Value::Array(items) if step == "*" => items.iter().any(|value| holds(value, rest)),
+            Value::Object(members) => members.get(step).is_some_and(|value| holds(value, rest)),
+            _ => false,
+        }
+    }
+    let mut places = places_in(object).iter();
+    places.any(|(pattern, _)| holds(&object.body, pattern))
+}
+
 /// Replaces every reference, and gives the certificates that were referred to.
 pub(super) fn resolve(files: &[&SourceFile], reading: &mut Reading<'_>) -> Vec<(Object, Place)> {
     let mut shelf = Shelf::new(files, reading);
     let mut objects = std::mem::take(&mut reading.objects);
-    for (object, place) in &mut objects {
-        let places = match object.key.kind {
-            Kind::ClassicApi => CLASSIC,
-            Kind::OasApi | Kind::McpProxy => OAS,
-            Kind::Certificate | Kind::Policy => continue,
-        };
-        for (pattern, need) in places {
+    let referring = objects
+        .iter_mut()
+        .filter(|each| each.refers_to_certificates);
+    for Described { object, place, .. } in referring {
+        for (pattern, need) in places_in(object) {
             let path: Vec<&str> = pattern.split('/').skip(1).collect();
             visit(
                 &mut object.body,

@@ -26,7 +26,7 @@ mod values;
 pub mod write;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     fmt,
     sync::Arc,
 };
@@ -277,10 +277,12 @@ pub fn check(files: &[SourceFile], options: &Options) -> Checked {
         resources.add(resource, &mut reading);
     }
     resources.translate(&mut reading);
-    secrets::refuse_names(&mut reading);
     let certificates = certificates::resolve(&pem, &mut reading);
     reading.cross_check();
-    reading.objects.extend(certificates);
+    let described = |(object, place)| Described::new(object, place);
+    reading
+        .objects
+        .extend(certificates.into_iter().map(described));
     overlay.warn_of_unused(&mut reading);
     Arc::clone(&reading.values).warn_of_unused(&mut reading);
     reading.finish(&library)
@@ -401,10 +403,32 @@ fn items_of(value: &mut Value) -> Option<(&'static str, Vec<Value>)> {
     None
 }
 
+/// An object that a document describes, with what is asked of all of them once they are known: no
+/// body is gone through for that again.
+struct Described {
+    object: Object,
+    place: Place,
+    /// Where it listens, in lower case as far as case means nothing.
+    route: Option<Route>,
+    refers_to_certificates: bool,
+}
+
+impl Described {
+    fn new(object: Object, place: Place) -> Self {
+        let route = object.route().filter(|route| !route.listen_path.is_empty());
+        Self {
+            route: route.map(|route| Route::new(&route.domain.to_lowercase(), &route.listen_path)),
+            refers_to_certificates: certificates::refers(&object),
+            object,
+            place,
+        }
+    }
+}
+
 /// Everything that was read so far.
 struct Reading<'o> {
     options: &'o Options,
-    objects: Vec<(Object, Place)>,
+    objects: Vec<Described>,
     ignored: Vec<Ignored>,
     /// Problems that already know their line.
     problems: Vec<Problem>,
@@ -456,13 +480,15 @@ impl<'o> Reading<'o> {
         work: impl Fn(T, &mut Self) -> R + Sync,
     ) -> Vec<R> {
         let (options, values, budget) = (self.options, &self.values, &self.budget);
-        let done = parallel::map(things, |thing| {
+        let done = parallel::portions(things, |things| {
             let mut reading = Self::with(options, Arc::clone(values), Arc::clone(budget));
-            (work(thing, &mut reading), reading)
+            let things = things.into_iter();
+            let results: Vec<R> = things.map(|thing| work(thing, &mut reading)).collect();
+            (results, reading)
         });
-        let results = done.into_iter().map(|(result, reading)| {
+        let results = done.into_iter().flat_map(|(results, reading)| {
             self.take_over(reading);
-            result
+            results
         });
         results.collect()
     }
@@ -641,60 +667,59 @@ impl<'o> Reading<'o> {
     }
 
     fn add(&mut self, object: Object, place: Place) {
-        self.objects.push((object, place));
+        secrets::refuse_names(&object, &place, self);
+        self.objects.push(Described::new(object, place));
     }
 
     /// What only shows when all objects are known: two of one id, two on one route, references
     /// to nowhere.
     fn cross_check(&mut self) {
         let mut found = Vec::new();
-        let mut by_id: BTreeMap<(bool, String), &Place> = BTreeMap::new();
-        let mut by_route: BTreeMap<Route, (&ObjectKey, &Place)> = BTreeMap::new();
-        for (object, place) in &self.objects {
-            let key = &object.key;
-            let slot = (key.kind.is_api(), key.id.clone());
-            if let Some(first) = by_id.get(&slot) {
-                found.push(Found {
-                    place: place.clone(),
-                    pointer: native::id_pointer(key.kind).to_owned(),
-                    message: format!("the id {} is taken by {}", key.id, first.file),
-                    fix: Some("give one of the two another id, or remove it".to_owned()),
-                });
-                continue;
+        let mut by_id: BTreeMap<(bool, &str), &Place> = BTreeMap::new();
+        let mut by_route: BTreeMap<&Route, (&ObjectKey, &Place)> = BTreeMap::new();
+        for described in &self.objects {
+            let (key, place) = (&described.object.key, &described.place);
+            match by_id.entry((key.kind.is_api(), &key.id)) {
+                Entry::Vacant(slot) => {
+                    slot.insert(place);
+                }
+                Entry::Occupied(first) => {
+                    found.push(Found {
+                        place: place.clone(),
+                        pointer: native::id_pointer(key.kind).to_owned(),
+                        message: format!("the id {} is taken by {}", key.id, first.get().file),
+                        fix: Some("give one of the two another id, or remove it".to_owned()),
+                    });
+                    continue;
+                }
             }
-            by_id.insert(slot, place);
-            let Some(route) = object.route() else {
+            let Some(route) = &described.route else {
                 continue;
             };
-            if route.listen_path.is_empty() {
-                continue;
+            match by_route.entry(route) {
+                Entry::Vacant(slot) => {
+                    slot.insert((key, place));
+                }
+                Entry::Occupied(first) => {
+                    let (other, first) = first.get();
+                    found.push(Found {
+                        place: place.clone(),
+                        pointer: native::listen_path_pointer(key.kind).to_owned(),
+                        message: format!(
+                            "{key} listens on {route}, and so does {other} in {}: the gateway would \
+                             rename one of them",
+                            first.file
+                        ),
+                        fix: Some("change one of the two listen paths".to_owned()),
+                    });
+                }
             }
-            let route = Route::new(&route.domain.to_lowercase(), &route.listen_path);
-            if let Some((other, first)) = by_route.get(&route) {
-                found.push(Found {
-                    place: place.clone(),
-                    pointer: native::listen_path_pointer(key.kind).to_owned(),
-                    message: format!(
-                        "{key} listens on {route}, and so does {other} in {}: the gateway would \
-                         rename one of them",
-                        first.file
-                    ),
-                    fix: Some("change one of the two listen paths".to_owned()),
-                });
-                continue;
-            }
-            by_route.insert(route, (key, place));
         }
-        let apis: BTreeSet<&str> = self
-            .objects
-            .iter()
-            .filter(|(object, _)| object.key.kind.is_api())
-            .map(|(object, _)| object.key.id.as_str())
-            .collect();
+        let is_described = |id: &str| by_id.contains_key(&(true, id));
         let mut warned = Vec::new();
-        for (object, place) in &self.objects {
+        for Described { object, place, .. } in &self.objects {
             for id in object.granted_apis() {
-                if !apis.contains(id) {
+                if !is_described(id) {
                     let mut pointer = "/access_rights".to_owned();
                     crate::domain::diff::push_token(&mut pointer, id);
                     warned.push(Found {
@@ -748,7 +773,7 @@ impl<'o> Reading<'o> {
                 desired: self
                     .objects
                     .into_iter()
-                    .map(|(object, _)| (object.key.clone(), object))
+                    .map(|Described { object, .. }| (object.key.clone(), object))
                     .collect(),
                 unreadable: self.unreadable,
                 ignored,

@@ -109,16 +109,10 @@ pub(super) fn check(references: &[Reference], place: &Place, reading: &mut Readi
 }
 
 /// What an object is called, and where it listens, is shown everywhere.
-pub(super) fn refuse_names(reading: &mut Reading<'_>) {
-    let mut found = Vec::new();
-    for (object, place) in &reading.objects {
-        if let Some((pointer, what)) = named_by_secret(object) {
-            found.push((place.clone(), pointer, what));
-        }
-    }
-    for (place, pointer, what) in found {
+pub(super) fn refuse_names(object: &Object, place: &Place, reading: &mut Reading<'_>) {
+    if let Some((pointer, what)) = named_by_secret(object) {
         let message = format!("a secret cannot stand in {what}, which is shown");
-        reading.wrong(&place, pointer, message, None);
+        reading.wrong(place, pointer, message, None);
     }
 }
 

@@ -1,11 +1,14 @@
 //! The text of a file: parsed once within its bounds, and searched for positions only when there
 //! is a problem to show.
 
-use std::{collections::BTreeSet, fmt, sync::OnceLock};
+use std::{fmt, sync::OnceLock};
 
 use saphyr::{LoadableYamlNode, MarkedYaml, Scalar, YamlData};
-use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    Deserialize, DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor,
+};
 use serde_json::{Map, Value};
+use serde_saphyr::options::{DuplicateKeyPolicy, MergeKeyPolicy};
 
 use super::{Limits, Problem, SourceFile};
 
@@ -58,7 +61,7 @@ impl<'f> Source<'f> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let is_json = self.file.path.to_ascii_lowercase().ends_with(".json");
         let values = if is_json {
-            self.parse_json(text, limits)?
+            self.parse_json(text)?
         } else {
             self.parse_yaml(text, limits)?
         };
@@ -73,50 +76,45 @@ impl<'f> Source<'f> {
             .collect())
     }
 
-    fn parse_json(&self, text: &str, _limits: &Limits) -> Result<Vec<Value>, Problem> {
+    fn parse_json(&self, text: &str) -> Result<Vec<Value>, Problem> {
         if text.trim().is_empty() {
             return Ok(Vec::new());
         }
-        let mut json = serde_json::Deserializer::from_str(text);
-        let value = Unique
-            .deserialize(&mut json)
-            .and_then(|value| json.end().map(|()| value))
-            .map_err(|error| {
-                let place = format!(" at line {} column {}", error.line(), error.column());
-                let message = error.to_string().replace(&place, "");
-                self.problem(
-                    error.line() as u64,
-                    error.column() as u64,
-                    format!("the file is not JSON: {message}"),
-                    None,
-                )
-            })?;
+        let Unambiguous(value) = serde_json::from_str(text).map_err(|error| {
+            let place = format!(" at line {} column {}", error.line(), error.column());
+            let message = error.to_string().replace(&place, "");
+            self.problem(
+                error.line() as u64,
+                error.column() as u64,
+                format!("the file is not JSON: {message}"),
+                None,
+            )
+        })?;
         Ok(vec![value])
     }
 
     fn parse_yaml(&self, text: &str, limits: &Limits) -> Result<Vec<Value>, Problem> {
-        let budget = serde_saphyr::budget! {
-            max_depth: limits.depth,
-            max_nodes: limits.nodes,
-            max_aliases: limits.aliases,
-            max_documents: limits.documents,
+        let mut options = serde_saphyr::options! {
+            budget: serde_saphyr::budget! {
+                max_depth: limits.depth,
+                max_nodes: limits.nodes,
+                max_aliases: limits.aliases,
+                max_documents: limits.documents,
+            },
+            with_snippet: false,
+            emit_comments: false,
         };
         // What kubectl reads is YAML 1.1 where it matters; OpenAPI is YAML 1.2.
-        let is_kubernetes = text.contains("apiVersion:") && text.contains("kind:");
-        let options = if is_kubernetes {
-            serde_saphyr::options! {
-                budget: budget,
-                legacy_octal_numbers: true,
-                with_snippet: false,
-            }
+        if text.contains("apiVersion:") && text.contains("kind:") {
+            options.legacy_octal_numbers = true;
         } else {
-            serde_saphyr::options! {
-                budget: budget,
-                strict_booleans: true,
-                leading_zero_numbers_as_strings: true,
-                with_snippet: false,
-            }
-        };
+            options.strict_booleans = true;
+            options.leading_zero_numbers_as_strings = true;
+        }
+        if let Some(values) = plain(text, options.clone()) {
+            return Ok(values);
+        }
+        // It has merge keys, or something is wrong: this says what, and where.
         serde_saphyr::from_multiple_with_options::<Value>(text, options).map_err(|error| {
             let location = error.location();
             let (line, column) =
@@ -233,8 +231,24 @@ fn is_null(node: &MarkedYaml<'_>) -> bool {
     )
 }
 
-/// A JSON value in which no object names a member twice: which of the two was meant, nobody can
-/// tell.
+/// YAML without merge keys, as most of it is: a parser that need not merge, and leaves it to us that
+/// no name stands twice, does not have to remember the names. `None` for what is not to be read so.
+fn plain(text: &str, mut options: serde_saphyr::Options) -> Option<Vec<Value>> {
+    options.merge_keys = MergeKeyPolicy::Error;
+    options.duplicate_keys = DuplicateKeyPolicy::PassThrough;
+    let values = serde_saphyr::from_multiple_with_options::<Unambiguous>(text, options).ok()?;
+    Some(values.into_iter().map(|Unambiguous(value)| value).collect())
+}
+
+/// A value in which no object names a member twice: which of the two was meant, nobody can tell.
+struct Unambiguous(Value);
+
+impl<'de> Deserialize<'de> for Unambiguous {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Unique.deserialize(deserializer).map(Self)
+    }
+}
+
 struct Unique;
 
 impl<'de> DeserializeSeed<'de> for Unique {
@@ -249,7 +263,7 @@ impl<'de> Visitor<'de> for Unique {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value")
+        f.write_str("a value")
     }
 
     fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
@@ -294,9 +308,8 @@ impl<'de> Visitor<'de> for Unique {
 
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
         let mut members = Map::new();
-        let mut seen = BTreeSet::new();
         while let Some(name) = access.next_key::<String>()? {
-            if !seen.insert(name.clone()) {
+            if members.contains_key(&name) {
                 return Err(A::Error::custom(format_args!(
                     "the member {name:?} stands twice"
                 )));
@@ -305,5 +318,90 @@ impl<'de> Visitor<'de> for Unique {
             members.insert(name, member);
         }
         Ok(Value::Object(members))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// YAML in which names stand twice, and anchors, aliases and merges stand, more often than
+    /// people write them.
+    fn yaml() -> impl Strategy<Value = String> {
+        let name = prop_oneof![
+            3 => "[abc]",
+            1 => Just("<<".to_owned()),
+            1 => Just("'<<'".to_owned()),
+            1 => Just("\"a\"".to_owned()),
+            1 => Just("? a\n".to_owned()),
+            1 => Just("!!str b".to_owned()),
+            1 => Just("&n c".to_owned()),
+            1 => Just("*n ".to_owned()),
+            1 => Just("true".to_owned()),
+        ];
+        let leaf = prop_oneof![
+            Just("1".to_owned()),
+            Just("0x1f".to_owned()),
+            Just("017".to_owned()),
+            Just("yes".to_owned()),
+            Just("~".to_owned()),
+            Just("1e3".to_owned()),
+            Just(".nan".to_owned()),
+            Just("\"a # b\"".to_owned()),
+            Just("c # of it".to_owned()),
+            Just("!!binary aGk=".to_owned()),
+            Just("99999999999999999999".to_owned()),
+            Just("*m".to_owned()),
+            Just("&m {a: 1, b: 2}".to_owned()),
+            Just("[&m {c: 3}, *m]".to_owned()),
+        ];
+        let member =
+            (name, leaf, 0..3_usize, any::<bool>()).prop_map(|(name, leaf, depth, opens)| {
+                let indent = "  ".repeat(depth);
+                if opens {
+                    format!("{indent}{name}:\n")
+                } else {
+                    format!("{indent}{name}: {leaf}\n")
+                }
+            });
+        let line = prop_oneof![8 => member, 1 => Just("---\n".to_owned()), 1 => Just("# said\n".to_owned())];
+        proptest::collection::vec(line, 0..8).prop_map(|lines| lines.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn a_plain_reading_finds_what_a_careful_one_finds_or_nothing(text in yaml()) {
+            let options = serde_saphyr::options! { emit_comments: false };
+            let careful = serde_saphyr::from_multiple_with_options::<Value>(&text, options.clone());
+            if let Some(values) = plain(&text, options) {
+                prop_assert_eq!(Some(values), careful.ok());
+            }
+        }
+    }
+
+    #[test]
+    fn a_name_that_stands_twice_is_refused_where_it_stands_and_a_merge_is_followed() {
+        let parse = |text: &str| {
+            let file = SourceFile {
+                path: "a.yaml".to_owned(),
+                bytes: text.as_bytes().to_vec(),
+            };
+            let documents = Source::new(&file).parse(&Limits::default());
+            documents
+                .map(|documents| {
+                    let values = documents.into_iter().map(|document| document.value);
+                    values.collect::<Value>().to_string()
+                })
+                .map_err(|problem| (problem.line, problem.column))
+        };
+        assert_eq!(parse("a: 1\nb:\n  c: 1\n  c: 2\n"), Err((4, 3)));
+        assert_eq!(parse("a: 1\n\"a\": 2\n"), Err((2, 1)));
+        assert_eq!(
+            parse("a: &a {x: 1}\nb: {<<: *a, y: 2}\n"),
+            Ok(r#"[{"a":{"x":1},"b":{"x":1,"y":2}}]"#.to_owned())
+        );
+        assert_eq!(parse("b: {<<: {x: 1}, y: 2, y: 3}\n"), Err((1, 23)));
     }
 }

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, sync::LazyLock};
 use serde_json::{Map, Value};
 
 use super::super::{Place, Reading, checks};
-use crate::domain::diff::push_token;
+use crate::domain::way::Way;
 
 /// One field of a kind's spec.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,7 +137,7 @@ pub(super) fn check(
             place,
             reading,
         };
-        walk.members(tree, spec, &mut "/spec".to_owned());
+        walk.members(tree, spec, Way::Root("/spec"));
     }
 }
 
@@ -149,40 +149,34 @@ struct Walk<'a, 'o> {
 }
 
 impl Walk<'_, '_> {
-    fn members(&mut self, node: &Node, members: &Map<String, Value>, pointer: &mut String) {
+    fn members(&mut self, node: &Node, members: &Map<String, Value>, way: Way<'_>) {
         let any = node.below.get("{}");
         for (name, member) in members {
-            let length = pointer.len();
-            push_token(pointer, name);
             match node.below.get(name.as_str()).or(any) {
-                Some(below) => self.value(below, member, pointer),
-                None => self.unknown(node, name, pointer, length),
+                Some(below) => self.value(below, member, Way::Member(&way, name)),
+                None => self.unknown(node, name, way),
             }
-            pointer.truncate(length);
         }
     }
 
-    fn value(&mut self, node: &Node, value: &Value, pointer: &mut String) {
+    fn value(&mut self, node: &Node, value: &Value, way: Way<'_>) {
         if value.is_null() {
             return;
         }
         if let Some(item) = node.below.get("[]") {
             let Value::Array(items) = value else {
-                return self.shape("a list", value, pointer);
+                return self.shape("a list", value, way);
             };
             for (index, value) in items.iter().enumerate() {
-                let length = pointer.len();
-                push_token(pointer, &index.to_string());
-                self.value(item, value, pointer);
-                pointer.truncate(length);
+                self.value(item, value, Way::Item(&way, index));
             }
             return;
         }
         if !node.below.is_empty() {
             if let Value::Object(members) = value {
-                self.members(node, members, pointer);
+                self.members(node, members, way);
             } else {
-                self.shape("an object", value, pointer);
+                self.shape("an object", value, way);
             }
             return;
         }
@@ -190,8 +184,7 @@ impl Walk<'_, '_> {
             return;
         };
         if let Becomes::Refused(reason) = field.becomes {
-            self.reading
-                .wrong(self.place, pointer.as_str(), reason, None);
+            self.reading.wrong(self.place, way.pointer(), reason, None);
         }
         let (wanted, fits) = match field.shape {
             "text" => ("a text", value.is_string()),
@@ -201,19 +194,20 @@ impl Walk<'_, '_> {
             _ => ("an object", value.is_object()),
         };
         if !fits {
-            self.shape(wanted, value, pointer);
+            self.shape(wanted, value, way);
         }
     }
 
-    fn shape(&mut self, wanted: &str, value: &Value, pointer: &str) {
+    fn shape(&mut self, wanted: &str, value: &Value, way: Way<'_>) {
         let message = format!("must be {wanted}, and is {}", checks::shape_of(value));
-        self.reading.wrong(self.place, pointer, message, None);
+        self.reading.wrong(self.place, way.pointer(), message, None);
     }
 
-    fn unknown(&mut self, node: &Node, name: &str, pointer: &str, parent: usize) {
+    fn unknown(&mut self, node: &Node, name: &str, parent: Way<'_>) {
         let names: Vec<&str> = node.below.keys().copied().collect();
         let fix = checks::nearest(name, &names).map(|nearest| format!("did you mean {nearest}?"));
-        let is_top = pointer.get(..parent) == Some("/spec");
+        let pointer = Way::Member(&parent, name).pointer();
+        let is_top = matches!(parent, Way::Root(_));
         if is_top || self.unknown == Unknown::Refused {
             let message = format!("the field {name} does not exist");
             self.reading

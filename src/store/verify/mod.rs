@@ -2,7 +2,9 @@
 //! what events are found by, page by page, in constant memory. What is appended meanwhile is left
 //! out.
 
+mod people;
 mod rows;
+mod text;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -284,8 +286,8 @@ impl Store {
         if walk.next() < end {
             return Ok(broken(walk.next(), "missing: it was removed"));
         }
-        Ok(beside.people.keys().next().map_or(Ok(()), |sequence| {
-            broken(*sequence, "a person is put to it and it is not there")
+        Ok(beside.people.next().map_or(Ok(()), |sequence| {
+            broken(sequence, "a person is put to it and it is not there")
         }))
     }
 
@@ -422,8 +424,11 @@ impl Store {
             .checkpoints
             .back()
             .map_or(walk.next_number, |last| last.number + 1);
-        let read = self.checkpoints_from(first, CHECKPOINTS).await?;
         let last = walk.last_number;
+        if first > last {
+            return Ok(());
+        }
+        let read = self.checkpoints_from(first, CHECKPOINTS).await?;
         walk.checkpoints
             .extend(read.into_iter().filter(|each| each.number <= last));
         Ok(())

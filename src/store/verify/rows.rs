@@ -5,15 +5,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 use serde_json::Value;
-use sqlx::{Row as _, postgres::PgRow};
+use sqlx::{Row as _, postgres::PgRow, sqlite::SqliteRow};
 
-use super::{Found, broken};
+use super::{
+    Found, broken,
+    people::People,
+    text::{Left, Unreadable, number, text},
+};
 use crate::{
     domain::{
         audit::{
-            event::Opening,
             merkle::Node,
-            verify::{Broken, Filterable, Text, Verifier, Written, check_people},
+            verify::{Broken, Filterable, Text, Verifier, Written},
         },
         canonical::Digest,
     },
@@ -56,20 +59,13 @@ macro_rules! in_rows {
     };
 }
 
-/// A page as one text, because in SQLite every row and column that is handed over has its price: of
-/// each event its number and its time, and of each other column its length in bytes, a colon and the
-/// column itself. What has nothing in it has no length. What is of another type than it should be is
-/// an `x`, which nobody can read: no question would find it, and it could stand for whole events.
+/// The same, as one text.
 macro_rules! in_text {
     ($($column:literal),+) => {
         concat!(
-            "select string_agg(event, '') from (select concat(\
-             case typeof(sequence) when 'integer' then sequence else 'x' end, ',', \
-             case typeof(at) when 'integer' then at when 'null' then '' else 'x' end, ','",
-            $(
-                ", case typeof(", $column, ") when 'text' then octet_length(", $column,
-                ") when 'null' then '' else 'x' end, ':', ", $column,
-            )+
+            "select string_agg(event, '') from (select concat(",
+            number!("sequence"), ", ", number!("at"),
+            $(", ", text!($column),)+
             ") as event from audit_event \
              where sequence >= $1 and sequence < $2 order by sequence) as events"
         )
@@ -85,7 +81,7 @@ pub(super) struct Page {
 /// Events as they were read.
 pub(super) enum Events {
     Rows(Vec<PgRow>),
-    Text(Vec<u8>),
+    Text(SqliteRow),
 }
 
 impl Events {
@@ -93,8 +89,8 @@ impl Events {
     pub fn rows(&self) -> Vec<Option<Row<'_>>> {
         match self {
             Self::Rows(rows) => rows.iter().map(|row| Row::of(row).ok()).collect(),
-            Self::Text(text) => {
-                let mut left = text.as_slice();
+            Self::Text(row) => {
+                let mut left = Left::of(row);
                 let mut rows = Vec::new();
                 while !left.is_empty() && !matches!(rows.last(), Some(None)) {
                     rows.push(Row::read(&mut left).ok());
@@ -139,16 +135,15 @@ impl<'row> Row<'row> {
         })
     }
 
-    /// Takes the first of some events that stand in one text.
-    fn read(events: &mut &'row [u8]) -> Result<Self, Unreadable> {
-        let sequence = number(events, b',')?.ok_or(Unreadable)?;
-        let at = number(events, b',')?;
+    fn read(left: &mut Left<'row>) -> Result<Self, Unreadable> {
+        let sequence = left.number()?.ok_or(Unreadable)?;
+        let at = left.number()?;
         let mut shown = [None; 7];
         for text in &mut shown {
-            *text = column(events)?;
+            *text = left.text()?;
         }
-        let pushed = column(events)?;
-        let mut text = || column(events)?.ok_or(Unreadable);
+        let pushed = left.text()?;
+        let mut text = || left.text()?.ok_or(Unreadable);
         Ok(Self {
             sequence,
             at,
@@ -185,9 +180,7 @@ impl<'row> Row<'row> {
         let objects = beside.objects.remove(&sequence).unwrap_or_default();
         self.check_ways(&header, &objects)
             .map_err(|what| Broken { sequence, what })?;
-        if let Some(openings) = beside.people.remove(&sequence) {
-            check_openings(sequence, self.payload, &openings)?;
-        }
+        beside.people.check(sequence, self.payload)?;
         Ok((hash, header))
     }
 
@@ -250,38 +243,10 @@ impl<'row> Row<'row> {
     }
 }
 
-/// What stands in a page and is no column.
-#[derive(Debug, PartialEq, Eq)]
-struct Unreadable;
-
-/// A column, which may have nothing in it.
-fn column<'row>(events: &mut &'row [u8]) -> Result<Option<&'row str>, Unreadable> {
-    let Some(length) = number(events, b':')? else {
-        return Ok(None);
-    };
-    let length = usize::try_from(length).map_err(|_| Unreadable)?;
-    let (text, rest) = events.split_at_checked(length).ok_or(Unreadable)?;
-    *events = rest;
-    std::str::from_utf8(text).map(Some).map_err(|_| Unreadable)
-}
-
-/// A number up to the byte that ends it, or nothing.
-fn number(events: &mut &[u8], end: u8) -> Result<Option<i64>, Unreadable> {
-    let length = events.iter().position(|byte| *byte == end);
-    let (digits, rest) = events.split_at(length.ok_or(Unreadable)?);
-    *events = &rest[1..];
-    if digits.is_empty() {
-        return Ok(None);
-    }
-    let digits = std::str::from_utf8(digits).map_err(|_| Unreadable)?;
-    digits.parse().map(Some).map_err(|_| Unreadable)
-}
-
 /// What the database keeps beside the events of a page, by the event that it belongs to.
 pub(super) struct Beside {
     pub nodes: BTreeMap<Node, String>,
-    /// What stands behind commitments, with its place among them.
-    pub people: BTreeMap<i64, Vec<(i64, Opening)>>,
+    pub people: People,
     /// The objects that an event is found by.
     objects: BTreeMap<i64, BTreeSet<String>>,
 }
@@ -295,15 +260,13 @@ impl Store {
             }
             Db::Sqlite { readers, .. } => {
                 let text = sqlx::query(with_columns!(in_text)).bind(first).bind(end);
-                // As bytes, because what was put into it may be no text.
-                let text: Option<Vec<u8>> = text.fetch_one(readers).await?.try_get_unchecked(0)?;
-                Events::Text(text.unwrap_or_default())
+                Events::Text(text.fetch_one(readers).await?)
             }
         })
     }
 
     pub(super) async fn read_page(&self, first: i64, end: i64) -> error::Result<Found<Page>> {
-        let people = match self.openings(first, end).await? {
+        let people = match self.people_between(first, end).await? {
             Ok(people) => people,
             Err(flaw) => return Ok(Err(flaw)),
         };
@@ -316,44 +279,6 @@ impl Store {
             events: self.events_between(first, end).await?,
             beside,
         }))
-    }
-
-    /// What stands behind the commitments of these events, with its place among them.
-    async fn openings(
-        &self,
-        first: i64,
-        end: i64,
-    ) -> error::Result<Found<BTreeMap<i64, Vec<(i64, Opening)>>>> {
-        let mut people: BTreeMap<i64, Vec<(i64, Opening)>> = BTreeMap::new();
-        on_pool!(self, |pool| {
-            let rows = sqlx::query(
-                "select sequence, position, commitment, salt, value from audit_person \
-                 where sequence >= $1 and sequence < $2",
-            )
-            .bind(first)
-            .bind(end)
-            .fetch_all(pool)
-            .await?;
-            for row in &rows {
-                let sequence: i64 = row.try_get(0)?;
-                let opening = || -> Option<(i64, Opening)> {
-                    Some((
-                        row.try_get(1).ok()?,
-                        Opening {
-                            commitment: row.try_get::<&str, _>(2).ok()?.parse().ok()?,
-                            salt: row.try_get::<&[u8], _>(3).ok()?.try_into().ok()?,
-                            value: row.try_get(4).ok()?,
-                        },
-                    ))
-                };
-                let Some(opening) = opening() else {
-                    let what = "a person's name does not match its commitment";
-                    return Ok(broken(sequence, what));
-                };
-                people.entry(sequence).or_default().push(opening);
-            }
-        });
-        Ok(Ok(people))
     }
 
     /// The objects that these events are found by; "" stands for one that cannot be read.
@@ -380,33 +305,13 @@ impl Store {
     }
 }
 
-fn check_openings(sequence: i64, payload: &str, openings: &[(i64, Opening)]) -> Result<(), Broken> {
-    #[derive(Deserialize)]
-    struct Payload {
-        #[serde(default)]
-        people: Vec<Named>,
-    }
-    #[derive(Deserialize)]
-    struct Named {
-        person: Digest,
-    }
-    let people = serde_json::from_str::<Payload>(payload).map_or(Vec::new(), |read| read.people);
-    for (position, opening) in openings {
-        let place = usize::try_from(*position).ok();
-        let named = place.and_then(|place| people.get(place));
-        let is_named = named.is_some_and(|named| named.person == opening.commitment);
-        check_people(sequence, [opening], |_| is_named)?;
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
 
-    fn texts(row: &Row<'_>) -> Vec<u8> {
+    fn texts(row: &Row<'_>) -> String {
         let mut written = format!("{},", row.sequence);
         if let Some(at) = row.at {
             written.push_str(&at.to_string());
@@ -420,7 +325,7 @@ mod tests {
                 None => written.push(':'),
             }
         }
-        written.into_bytes()
+        written
     }
 
     fn column() -> impl Strategy<Value = Option<String>> {
@@ -447,7 +352,7 @@ mod tests {
                 payload: &others[3],
             };
             let page = [texts(&row), texts(&row)].concat();
-            let mut left = page.as_slice();
+            let mut left = Left::new(&page);
             prop_assert_eq!(Row::read(&mut left), Ok(Row { ..row }));
             let mut again = left;
             prop_assert!(Row::read(&mut again).is_ok_and(|again| again.payload == others[3]));
@@ -456,7 +361,7 @@ mod tests {
 
         #[test]
         fn no_bytes_make_it_panic(bytes in "[0-9:,a]{0,60}") {
-            let mut left = bytes.as_bytes();
+            let mut left = Left::new(&bytes);
             while !left.is_empty() && Row::read(&mut left).is_ok() {}
         }
     }
