@@ -371,6 +371,27 @@ fn matrix(mode: Mode) -> Vec<(String, &'static str)> {
         Mode::Embedded => "zeroblob(32)",
         Mode::ScaledOut => "decode(repeat('00', 32), 'hex')",
     };
+    if mode == Mode::Embedded {
+        for change in [
+            "commitment = cast(commitment as blob)",
+            "value = cast(value as blob)",
+            "value = null",
+            "salt = hex(salt)",
+            "salt = null",
+            "position = position || 'x'",
+        ] {
+            matrix.push((person(change), "event 5: a person beside it cannot be read"));
+        }
+        matrix.push((person("sequence = '5x'"), "event 5: a person is put to it"));
+        matrix.push((
+            "update audit_object set sequence = '21x' where object = 'oas/b'".to_owned(),
+            "event 21: lists oas/b",
+        ));
+        matrix.push((
+            "insert into audit_object (object, sequence) values ('oas/a', '22x')".to_owned(),
+            "event 22: an object",
+        ));
+    }
     for (sql, found) in [
         // Every column, the rest of them.
         (event("at = at + 1".to_owned()), "event 5:"),

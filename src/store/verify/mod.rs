@@ -31,6 +31,10 @@ use crate::domain::{
 /// How many events are read at once.
 const PAGE: i64 = 1_000;
 
+/// How many pages are read while one is checked: a database answers one question after the other,
+/// and has another process or thread to do it.
+const AHEAD: usize = 2;
+
 /// How many checkpoints are read at once.
 const CHECKPOINTS: i64 = 500;
 
@@ -223,33 +227,24 @@ impl Store {
     /// Goes on by at most so many events, and says whether the end is reached.
     pub async fn walk(&self, walk: &mut Walk, most: i64) -> Result<Found<bool>> {
         let until = walk.end.min(walk.next().saturating_add(most));
-        // The next page is read while one is checked.
-        let mut ahead = JoinSet::new();
+        let mut ahead = VecDeque::new();
         while walk.next() < until {
             let first = walk.next();
-            let end = until.min(first + PAGE);
             if walk.checkpoints.is_empty() {
                 self.read_checkpoints(walk).await?;
             }
             if first < walk.left {
-                let end = end.min(walk.left);
+                let end = until.min(first + PAGE).min(walk.left);
                 if let Err(flaw) = self.walk_leaves(walk, first, end).await? {
                     return Ok(Err(flaw));
                 }
                 continue;
             }
-            let page = match ahead.join_next().await {
-                Some(page) => page.expect("reading a page does not panic")?,
-                None => self.read_page(first, end).await?,
-            };
+            let (end, page) = self.page_from(first, until, &mut ahead).await?;
             let page = match page {
                 Ok(page) => page,
                 Err(flaw) => return Ok(Err(flaw)),
             };
-            if end < until {
-                let (store, next_end) = (self.clone(), until.min(end + PAGE));
-                ahead.spawn(async move { store.read_page(end, next_end).await });
-            }
             let before = walk.clone();
             // Of a head that was cut, too.
             if let Err(flaw) = self.walk_page(walk, end, page).await? {
@@ -259,7 +254,7 @@ impl Store {
                 }
                 // Some of these events left while they were read.
                 *walk = Walk { left, ..before };
-                ahead.shutdown().await;
+                ahead.clear();
             }
         }
         if walk.next() < walk.end {
@@ -268,6 +263,26 @@ impl Store {
         self.finish_walk(walk)
             .await
             .map(|found| found.map(|()| true))
+    }
+
+    /// The page that begins with this event, and where it ends. Those behind it are read meanwhile.
+    async fn page_from(
+        &self,
+        first: i64,
+        until: i64,
+        ahead: &mut VecDeque<(i64, JoinSet<Result<Found<Page>>>)>,
+    ) -> Result<(i64, Found<Page>)> {
+        let mut next = ahead.back().map_or(first, |(end, _)| *end);
+        while next < until && ahead.len() <= AHEAD {
+            let (store, from, end) = (self.clone(), next, until.min(next + PAGE));
+            let mut reading = JoinSet::new();
+            reading.spawn(async move { store.read_page(from, end).await });
+            ahead.push_back((end, reading));
+            next = end;
+        }
+        let (end, mut reading) = ahead.pop_front().expect("there are events up to the end");
+        let page = reading.join_next().await.expect("it reads one page");
+        Ok((end, page.expect("reading a page does not panic")?))
     }
 
     async fn walk_page(&self, walk: &mut Walk, end: i64, page: Page) -> Result<Found<()>> {
@@ -374,22 +389,22 @@ impl Store {
         self.count_all(walk).await
     }
 
-    /// What no page of the walk comes across: rows that belong to nothing.
+    /// What no page of the walk comes across: rows that belong to nothing, or to no number.
     async fn count_all(&self, walk: &Walk) -> Result<Found<()>> {
-        let (events, people, objects): (Option<i64>, Option<i64>, Option<i64>) = on_pool!(
-            self,
-            |pool| {
+        let (events, people, objects): (Option<i64>, Option<i64>, Option<i64>) =
+            on_pool!(self, |pool| {
                 sqlx::query_as(
                     "select (select min(sequence) from audit_event where sequence < $1), \
-                     (select min(sequence) from audit_person where sequence < $1 or sequence >= $2), \
-                     (select min(sequence) from audit_object where sequence < $1 or sequence >= $2)",
+                     (select cast(min(sequence) as bigint) from audit_person \
+                      where sequence < $1 or sequence >= $2), \
+                     (select cast(min(sequence) as bigint) from audit_object \
+                      where sequence < $1 or sequence >= $2)",
                 )
                 .bind(walk.left)
                 .bind(walk.end)
                 .fetch_one(pool)
                 .await?
-            }
-        );
+            });
         // Another process may have appended meanwhile; then the strays are its own.
         let is_still = self.head().await?.size == walk.end;
         for (stray, what) in [

@@ -1,7 +1,10 @@
 //! What a page of the history consists of: its events down to the last column, and what stands beside
 //! them; and whether the one says what the other does.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    iter,
+};
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -86,16 +89,14 @@ pub(super) enum Events {
 
 impl Events {
     /// In their order; `None` for one that cannot be read, which ends them.
-    pub fn rows(&self) -> Vec<Option<Row<'_>>> {
+    pub fn rows(&self) -> Box<dyn Iterator<Item = Option<Row<'_>>> + Send + '_> {
         match self {
-            Self::Rows(rows) => rows.iter().map(|row| Row::of(row).ok()).collect(),
+            Self::Rows(rows) => Box::new(rows.iter().map(|row| Row::of(row).ok())),
             Self::Text(row) => {
                 let mut left = Left::of(row);
-                let mut rows = Vec::new();
-                while !left.is_empty() && !matches!(rows.last(), Some(None)) {
-                    rows.push(Row::read(&mut left).ok());
-                }
-                rows
+                Box::new(iter::from_fn(move || {
+                    (!left.is_empty()).then(|| Row::read(&mut left).ok())
+                }))
             }
         }
     }
