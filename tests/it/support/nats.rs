@@ -9,6 +9,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use tempfile::TempDir;
 
 /// The servers that the queue must work with, from the oldest to the newest.
@@ -101,18 +102,22 @@ impl Nats {
 
     /// The server is there and does nothing, as when its machine hangs.
     pub fn freeze(&self) {
-        self.signal("-STOP");
+        self.signal(Signal::STOP);
+        // It may answer until the last of its threads stands still.
+        let stopped = waitpid(Some(self.id()), WaitOptions::UNTRACED).unwrap();
+        assert!(stopped.is_some_and(|(_, status)| status.stopped()));
     }
 
     pub fn thaw(&self) {
-        self.signal("-CONT");
+        self.signal(Signal::CONT);
     }
 
-    fn signal(&self, signal: &str) {
-        let id = self.server.as_ref().expect("it runs").id().to_string();
-        let kill = format!("kill {signal} {id}");
-        let sent = Command::new("sh").args(["-c", &kill]).status().unwrap();
-        assert!(sent.success());
+    fn signal(&self, signal: Signal) {
+        kill_process(self.id(), signal).unwrap();
+    }
+
+    fn id(&self) -> Pid {
+        Pid::from_child(self.server.as_ref().expect("it runs"))
     }
 }
 
