@@ -10,13 +10,10 @@ const PORTION: usize = 16;
 
 /// What `work` makes of each thing.
 pub fn map<T: Send, R: Send>(things: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec<R> {
-    let count = things.len();
-    let portions = portions(things, |portion| {
-        portion.into_iter().map(&work).collect::<Vec<R>>()
+    let portions = portions(things, |portion| -> Vec<R> {
+        portion.into_iter().map(&work).collect()
     });
-    let mut results = Vec::with_capacity(count);
-    results.extend(portions.into_iter().flatten());
-    results
+    portions.into_iter().flatten().collect()
 }
 
 /// What `work` makes of some of the things at a time, all of them if they are few.

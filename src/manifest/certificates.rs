@@ -89,32 +89,14 @@ pub(super) fn is_pem(file: &SourceFile) -> bool {
     suffix(&file.path).is_some()
 }
 
-fn places_in(object: &Object) -> &'static [(&'static str, Need)] {
-    match object.key.kind {
-        Kind::ClassicApi => CLASSIC,
-        Kind::OasApi | Kind::McpProxy => OAS,
-        Kind::Certificate | Kind::Policy => &[],
+/// Whether a reference may stand in a body.
+pub(super) fn refers(body: &Value) -> bool {
+    match body {
+        Value::String(text) => text.contains(REFERENCE),
+        Value::Array(items) => items.iter().any(refers),
+        Value::Object(members) => members.values().any(refers),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
     }
-}
-
-/// Whether a reference may stand where a gateway takes a certificate's id.
-pub(super) fn refers(object: &Object) -> bool {
-    fn holds(value: &Value, pattern: &str) -> bool {
-        let Some(pattern) = pattern.strip_prefix('/') else {
-            return value.as_str().is_some_and(|text| text.contains(REFERENCE));
-        };
-        let (step, rest) = pattern.split_at(pattern.find('/').unwrap_or(pattern.len()));
-        match value {
-            Value::Object(members) if step == "*" => {
-                members.values().any(|value| holds(value, rest))
-            }
-            Value::Array(items) if step == "*" => items.iter().any(|value| holds(value, rest)),
-            Value::Object(members) => members.get(step).is_some_and(|value| holds(value, rest)),
-            _ => false,
-        }
-    }
-    let mut places = places_in(object).iter();
-    places.any(|(pattern, _)| holds(&object.body, pattern))
 }
 
 /// Replaces every reference, and gives the certificates that were referred to.
@@ -125,7 +107,12 @@ pub(super) fn resolve(files: &[&SourceFile], reading: &mut Reading<'_>) -> Vec<(
         .iter_mut()
         .filter(|each| each.refers_to_certificates);
     for Described { object, place, .. } in referring {
-        for (pattern, need) in places_in(object) {
+        let places = match object.key.kind {
+            Kind::ClassicApi => CLASSIC,
+            Kind::OasApi | Kind::McpProxy => OAS,
+            Kind::Certificate | Kind::Policy => continue,
+        };
+        for (pattern, need) in places {
             let path: Vec<&str> = pattern.split('/').skip(1).collect();
             visit(
                 &mut object.body,

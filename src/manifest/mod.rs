@@ -418,7 +418,7 @@ impl Described {
         let route = object.route().filter(|route| !route.listen_path.is_empty());
         Self {
             route: route.map(|route| Route::new(&route.domain.to_lowercase(), &route.listen_path)),
-            refers_to_certificates: certificates::refers(&object),
+            refers_to_certificates: certificates::refers(&object.body),
             object,
             place,
         }

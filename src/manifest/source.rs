@@ -4,9 +4,7 @@
 use std::{fmt, sync::OnceLock};
 
 use saphyr::{LoadableYamlNode, MarkedYaml, Scalar, YamlData};
-use serde::de::{
-    Deserialize, DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor,
-};
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 use serde_saphyr::options::{DuplicateKeyPolicy, MergeKeyPolicy};
 
@@ -245,19 +243,11 @@ struct Unambiguous(Value);
 
 impl<'de> Deserialize<'de> for Unambiguous {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Unique.deserialize(deserializer).map(Self)
+        deserializer.deserialize_any(Unique).map(Self)
     }
 }
 
 struct Unique;
-
-impl<'de> DeserializeSeed<'de> for Unique {
-    type Value = Value;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
 
 impl<'de> Visitor<'de> for Unique {
     type Value = Value;
@@ -300,7 +290,7 @@ impl<'de> Visitor<'de> for Unique {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
         let mut items = Vec::new();
-        while let Some(item) = access.next_element_seed(Unique)? {
+        while let Some(Unambiguous(item)) = access.next_element()? {
             items.push(item);
         }
         Ok(Value::Array(items))
@@ -314,7 +304,7 @@ impl<'de> Visitor<'de> for Unique {
                     "the member {name:?} stands twice"
                 )));
             }
-            let member = access.next_value_seed(Unique)?;
+            let Unambiguous(member) = access.next_value()?;
             members.insert(name, member);
         }
         Ok(Value::Object(members))
