@@ -287,7 +287,7 @@ impl Store {
 
     async fn walk_page(&self, walk: &mut Walk, end: i64, page: Page) -> Result<Found<()>> {
         let Page { events, mut beside } = page;
-        for row in events.rows() {
+        for row in events.rows()? {
             if let Err(flaw) = self.pass_checkpoints(walk).await? {
                 return Ok(Err(flaw));
             }

@@ -152,7 +152,7 @@ impl Store {
             }
             Db::Sqlite { readers, .. } => {
                 let text = sqlx::query(IN_TEXT).bind(first).bind(end);
-                readable(&mut Left::of(&text.fetch_one(readers).await?))
+                readable(&mut Left::of(&text.fetch_one(readers).await?)?)
             }
         };
         Ok(people

@@ -89,16 +89,16 @@ pub(super) enum Events {
 
 impl Events {
     /// In their order; `None` for one that cannot be read, which ends them.
-    pub fn rows(&self) -> Box<dyn Iterator<Item = Option<Row<'_>>> + Send + '_> {
-        match self {
+    pub fn rows(&self) -> sqlx::Result<Box<dyn Iterator<Item = Option<Row<'_>>> + Send + '_>> {
+        Ok(match self {
             Self::Rows(rows) => Box::new(rows.iter().map(|row| Row::of(row).ok())),
             Self::Text(row) => {
-                let mut left = Left::of(row);
+                let mut left = Left::of(row)?;
                 Box::new(iter::from_fn(move || {
                     (!left.is_empty()).then(|| Row::read(&mut left).ok())
                 }))
             }
-        }
+        })
     }
 }
 

@@ -59,15 +59,16 @@ pub(super) struct Left<'text>(&'text str);
 pub(super) struct Unreadable;
 
 impl<'text> Left<'text> {
-    pub fn of(row: &'text SqliteRow) -> Self {
-        // As bytes, because what was put into a database may be no text.
-        let bytes: &[u8] = row.try_get_unchecked(0).unwrap_or_default();
+    pub fn of(row: &'text SqliteRow) -> sqlx::Result<Self> {
+        // As bytes, because what was put into a database may be no text; nothing of no rows.
+        let bytes: Option<&[u8]> = row.try_get_unchecked(0)?;
+        let bytes = bytes.unwrap_or_default();
         let readable = match str::from_utf8(bytes) {
             Ok(text) => text,
             // The column that ends behind it is too short then.
             Err(error) => str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or_default(),
         };
-        Self(readable)
+        Ok(Self(readable))
     }
 
     pub fn is_empty(self) -> bool {
